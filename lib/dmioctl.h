@@ -11,9 +11,11 @@
  *   - Returns 0 or a negative errno. The kernel's errno is passed on as it is;
  *     `enum dmi_ioctl` in dm->last tells which ioctl it came from. These are
  *     the library's own:
- *       -EINVAL           an argument that the kernel would misread (with
- *                         dm->last == DMI_NONE: nothing was sent)
+ *       -EINVAL           an argument that the kernel would misread, or a flag
+ *                         that the call does not list (with dm->last ==
+ *                         DMI_NONE: nothing was sent)
  *       -ENAMETOOLONG     a name, uuid or target type that the kernel would cut
+ *       -E2BIG            a request larger than the 1 GiB of the interface
  *       -EPROTONOSUPPORT  the kernel's interface is older than the call needs
  *       -EMSGSIZE         the answer is larger than dm->max_reply
  *       -EBADMSG          the kernel's reply does not hold together
@@ -151,7 +153,7 @@ struct dmi_target {
  */
 struct dmi_buffer {
     void *data;
-    size_t size;
+    size_t size; /* bytes of it that were ever written, which are those wiped */
 };
 
 struct dmi_device_entry {
@@ -225,7 +227,9 @@ int dmi_dev_majors(struct dmi *dm, struct dmi_majors *ret_majors);
 
 /*
  * DM_LIST_DEVICES, in the kernel's order. `name_prefix` and `uuid_prefix` (NULL
- * for none) limit it; older kernels ignore them, so the library checks again.
+ * or "" for none) limit it; older kernels ignore them, so the library checks
+ * again. -EPROTONOSUPPORT: there is a device and a `uuid_prefix` to hold against
+ * its uuid, which the kernel does not tell.
  */
 int dmi_list_devices(struct dmi *dm, const char *name_prefix, const char *uuid_prefix,
                      struct dmi_device_list *ret_list);
@@ -249,8 +253,10 @@ int dmi_poll_fd(struct dmi *dm);
 
 /*
  * DM_DEV_CREATE: a device without a table. `uuid` may be NULL. Flags:
- * DMI_PERSISTENT_DEV takes `minor`, which is ignored without. -EBUSY: name, uuid
- * or minor is taken; -ENXIO: the kernel could not make it for any other reason.
+ * DMI_PERSISTENT_DEV takes `minor`, which is ignored without; DMI_READONLY, which
+ * the kernel ignores: it belongs to the table. -EBUSY: name, uuid or minor is taken;
+ * -ENXIO: the kernel could not make it for any other reason. -EINVAL, unsent, for
+ * the names "control", "." and ".." and any with a '/'; in a rename too.
  */
 int dmi_device_create(struct dmi *dm, const char *name, const char *uuid, uint32_t flags,
                       uint32_t minor, struct dmi_info *ret_info);
@@ -264,17 +270,24 @@ enum { DMI_UDEV_PRIMARY_SOURCE = 0x0040 << 16 };
 
 /*
  * DM_DEV_REMOVE. Flags: DMI_DEFERRED_REMOVE (4.27) lets an open device go at its
- * last close; ret_info->flags then has that bit, and nothing else of it is valid
- * but the name. -EBUSY: open. `cookie`: see DMI_UDEV_PRIMARY_SOURCE.
+ * last close; ret_info->flags then has that bit. Of a removed device ret_info has
+ * version, name, uuid and DMI_UEVENT_GENERATED; the rest is zeros. -EBUSY: open.
+ * `cookie`: see DMI_UDEV_PRIMARY_SOURCE.
  */
 int dmi_device_remove(struct dmi *dm, const struct dmi_id *id, uint32_t flags, uint32_t cookie,
                       struct dmi_info *ret_info);
 
-/* DM_DEV_RENAME. The reply still bears the old name. -EBUSY: the new one is taken. */
+/*
+ * DM_DEV_RENAME. The reply still bears the old name, and neither the uuid nor
+ * DMI_INACTIVE_PRESENT, whatever the device has. -EBUSY: the new name is taken.
+ */
 int dmi_device_rename(struct dmi *dm, const char *name, const char *new_name, uint32_t cookie,
                       struct dmi_info *ret_info);
 
-/* DM_DEV_RENAME with DM_UUID (4.19): once only, -EINVAL for a device that has one. */
+/*
+ * DM_DEV_RENAME with DM_UUID (4.19): once only, -EINVAL for a device that has one.
+ * The reply lacks the same as a rename's.
+ */
 int dmi_device_set_uuid(struct dmi *dm, const char *name, const char *uuid, uint32_t cookie,
                         struct dmi_info *ret_info);
 
@@ -303,7 +316,10 @@ struct dmi_geometry {
     uint64_t cylinders, heads, sectors, start; /* start in sectors */
 };
 
-/* DM_DEV_SET_GEOMETRY (4.6). -ENXIO also where there is no live table. */
+/*
+ * DM_DEV_SET_GEOMETRY (4.6), with a live table or without. The kernel answers nothing
+ * but its version: for the rest ret_info has what `id` said, and zeros.
+ */
 int dmi_device_set_geometry(struct dmi *dm, const struct dmi_id *id,
                             const struct dmi_geometry *geometry, struct dmi_info *ret_info);
 
@@ -327,7 +343,9 @@ int dmi_table_deps(struct dmi *dm, const struct dmi_id *id, uint32_t flags,
 /*
  * DM_TABLE_STATUS: a status line for each target, or its table line with
  * DMI_STATUS_TABLE (crypt's shows its key). Flags also: DMI_NOFLUSH (without it
- * thin and cache commit their metadata first), DMI_QUERY_INACTIVE_TABLE.
+ * thin and cache commit their metadata first), DMI_QUERY_INACTIVE_TABLE,
+ * DMI_SECURE_DATA (the kernel wipes its copy of the lines). The entries are empty,
+ * whatever info.target_count says, where the table went while the kernel answered.
  */
 int dmi_table_status(struct dmi *dm, const struct dmi_id *id, uint32_t flags,
                      struct dmi_table *ret_table);

@@ -42,7 +42,7 @@ struct type;
  * an absent number, boolean or object from a zero one.
  */
 struct field {
-    const char *name;
+    const char *name; /* NULL, in a type's only field: the value stands alone, not in an object */
     enum field_kind kind;
     enum field_absence absence;
     size_t offset;

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections. Everything that can happen to one ends in pump(), which goes on
+ * with what it can and then, at its very end, decides what to wait for or whether
+ * the connection is over: no other place frees one that is in use. It knows
+ * framing and order, not what requests mean.
+ */
+#include "conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rpc.h"
+
+enum {
+    DOCUMENTS_A_TURN = 32,       /* then other connections have theirs */
+    LINGER_BYTES = 1024 * 1024,  /* of unread input that are drained before a close, */
+    LINGER_SECONDS = 1,          /* and for how long */
+    KEEP_BYTES = CONN_READ_BYTES /* the least an input buffer has, once there is one */
+};
+
+struct conn {
+    struct conns *conns;
+    struct conn *next, *previous;
+    int fd;
+    struct peer peer;
+    ev_io reader, writer;
+    ev_timer turn;  /* there is more to do in the next turn of the loop */
+    ev_timer stall; /* the peer does not read */
+    ev_timer linger;
+
+    /* Input that is not served yet: in[in_start..in_end); none: no buffer. */
+    char *in;
+    size_t in_size, in_start, in_end;
+    size_t scanned; /* how far, from the start, the scanner has seen it */
+    struct scan scan;
+
+    struct out out;
+    struct rpc *current; /* is being served: nothing else is begun */
+    struct rpc *parked;  /* a list: calls that wait for events */
+
+    bool eof;     /* the peer sends no more */
+    bool closing; /* nothing more is served; what is owed is written, then it ends */
+    bool lingering;
+    bool broken;    /* there is nobody to write to */
+    bool in_hangup; /* the only one who would notice that the peer has gone */
+    size_t lingered;
+};
+
+static void pump(struct conn *conn);
+
+static struct ev_loop *loop_of(const struct conn *conn)
+{
+    return conn->conns->dispatcher->loop;
+}
+
+static const struct limits *limits_of(const struct conn *conn)
+{
+    return &conn->conns->dispatcher->host.limits;
+}
+
+/* --- the end --- */
+
+static void in_free(struct conn *conn)
+{
+    if (conn->in) {
+        explicit_bzero(conn->in, conn->in_end);
+        free(conn->in);
+        budget_give(conn->conns->dispatcher->budget, conn->in_size);
+        conn->in = NULL;
+        conn->in_size = conn->in_start = conn->in_end = 0;
+    }
+}
+
+static void stop_watchers(struct conn *conn)
+{
+    ev_io_stop(loop_of(conn), &conn->reader);
+    ev_io_stop(loop_of(conn), &conn->writer);
+    ev_timer_stop(loop_of(conn), &conn->turn);
+    ev_timer_stop(loop_of(conn), &conn->stall);
+    ev_timer_stop(loop_of(conn), &conn->linger);
+}
+
+static void conn_free(struct conn *conn)
+{
+    struct conns *conns = conn->conns;
+
+    stop_watchers(conn);
+    if (conn->in_hangup) {
+        hangup_remove(&conns->hangup, conn->fd);
+    }
+    (void)close(conn->fd);
+    if (conn->current) {
+        rpc_abandon(conn->current);
+    }
+    while (conn->parked) {
+        struct rpc *rpc = conn->parked;
+        conn->parked = rpc->next;
+        rpc_abandon(rpc);
+    }
+    in_free(conn);
+    out_done(&conn->out);
+    if (conn->previous) {
+        conn->previous->next = conn->next;
+    } else {
+        conns->first = conn->next;
+    }
+    if (conn->next) {
+        conn->next->previous = conn->previous;
+    }
+    conns->count--;
+    free(conn);
+    if (conns->closing && conns->count == 0) {
+        conns->empty(conns);
+    }
+}
+
+/* --- what it is told --- */
+
+/* An error that belongs to no request; nothing more is served after it. */
+static void refuse(struct conn *conn, const struct failure *failure)
+{
+    rpc_put_error(&conn->out, failure);
+    conn->closing = true;
+}
+
+static void refuse_limit(struct conn *conn, const char *what, uint64_t limit)
+{
+    struct failure failure;
+
+    failure_set(&failure, ERROR_INVALID_REQUEST, "The request passes the limit of %llu %s.",
+                (unsigned long long)limit, what);
+    failure.data.limit = limit;
+    failure.data.has_limit = true;
+    refuse(conn, &failure);
+}
+
+static void refuse_garbage(struct conn *conn, const char *what)
+{
+    struct failure failure;
+
+    failure_set(&failure, ERROR_PARSE_ERROR, "%s", what);
+    refuse(conn, &failure);
+}
+
+static void refuse_memory(struct conn *conn)
+{
+    struct failure failure;
+
+    failure_set(&failure, ERROR_OVERLOADED,
+                "There is no memory for the request now. It was not carried out.");
+    refuse(conn, &failure);
+}
+
+/* --- requests --- */
+
+static void unpark(struct conn *conn, struct rpc *rpc)
+{
+    if (rpc->previous) {
+        rpc->previous->next = rpc->next;
+    } else {
+        conn->parked = rpc->next;
+    }
+    if (rpc->next) {
+        rpc->next->previous = rpc->previous;
+    }
+}
+
+/* Takes the reply of a request that has ended, and frees it. */
+static void collect(struct conn *conn, struct rpc *rpc)
+{
+    conn->closing = conn->closing || rpc->close;
+    out_move(&conn->out, &rpc->out);
+    (void)rpc_free(rpc);
+}
+
+static void on_rpc_ended(struct rpc *rpc)
+{
+    struct conn *conn = rpc->owner;
+
+    if (rpc == conn->current) {
+        conn->current = NULL;
+    } else {
+        unpark(conn, rpc);
+    }
+    collect(conn, rpc);
+    pump(conn);
+}
+
+static void park(struct conn *conn, struct rpc *rpc)
+{
+    rpc->next = conn->parked;
+    if (conn->parked) {
+        conn->parked->previous = rpc;
+    }
+    conn->parked = rpc;
+}
+
+static void serve(struct conn *conn, const char *text, size_t length)
+{
+    struct rpc *rpc;
+
+    if (rpc_begin(conn->conns->dispatcher, &conn->peer, text, length, conn, on_rpc_ended, &rpc)) {
+        collect(conn, rpc);
+    } else if (!rpc) {
+        refuse_memory(conn);
+    } else if (rpc->parked) {
+        park(conn, rpc);
+    } else {
+        conn->current = rpc;
+    }
+}
+
+static bool may_serve(const struct conn *conn)
+{
+    return !conn->current && !conn->closing && !conn->broken &&
+           conn->out.length <= limits_of(conn)->unsent_bytes;
+}
+
+static void refuse_scan(struct conn *conn, enum scan_result result)
+{
+    const struct limits *limits = limits_of(conn);
+
+    switch (result) {
+    case SCAN_TOO_LONG:
+        refuse_limit(conn, "bytes", limits->request_bytes);
+        break;
+    case SCAN_TOO_DEEP:
+        refuse_limit(conn, "levels of nesting", limits->depth);
+        break;
+    case SCAN_TOO_MANY:
+        refuse_limit(conn, "values", limits->values);
+        break;
+    default:
+        refuse_garbage(conn, "What follows is not JSON.");
+        break;
+    }
+}
+
+/*
+ * Serves the documents in `bytes`, as many as may be now. Returns how many bytes
+ * are done with; conn->scanned counts from there.
+ */
+static size_t consume(struct conn *conn, const char *bytes, size_t length)
+{
+    const struct limits *limits = limits_of(conn);
+    const struct scan_limits scan_limits = {limits->request_bytes, limits->depth, limits->values};
+    size_t start = 0;
+    size_t used;
+    size_t blank;
+
+    for (int i = 0; may_serve(conn) && start + conn->scanned < length; i++) {
+        if (i == DOCUMENTS_A_TURN) {
+            ev_timer_start(loop_of(conn), &conn->turn);
+            break;
+        }
+        size_t at = start + conn->scanned;
+        enum scan_result result =
+            scan_feed(&conn->scan, &scan_limits, bytes + at, length - at, &used, &blank);
+        conn->scanned += used - blank;
+        start += blank;
+        if (result == SCAN_DOCUMENT) {
+            size_t document = conn->scanned;
+            conn->scanned = 0;
+            start += document;
+            serve(conn, bytes + start - document, document);
+        } else if (result != SCAN_MORE) {
+            refuse_scan(conn, result);
+        }
+    }
+    return start;
+}
+
+/* --- input --- */
+
+static bool in_reserve(struct conn *conn, size_t more)
+{
+    size_t kept = conn->in_end - conn->in_start;
+    size_t size = conn->in_size ? conn->in_size : KEEP_BYTES;
+
+    if (conn->in_start > 0) {
+        memmove(conn->in, conn->in + conn->in_start, kept);
+        explicit_bzero(conn->in + kept, conn->in_start);
+        conn->in_start = 0;
+        conn->in_end = kept;
+    }
+    while (size < kept + more) {
+        size *= 2;
+    }
+    if (size == conn->in_size) {
+        return true;
+    }
+    if (!budget_take(conn->conns->dispatcher->budget, size)) {
+        return false;
+    }
+    char *in = malloc(size);
+    if (!in) {
+        budget_give(conn->conns->dispatcher->budget, size);
+        return false;
+    }
+    if (kept > 0) {
+        memcpy(in, conn->in, kept);
+    }
+    in_free(conn);
+    conn->in = in;
+    conn->in_size = size;
+    conn->in_end = kept;
+    return true;
+}
+
+static bool in_append(struct conn *conn, const char *bytes, size_t length)
+{
+    if (!in_reserve(conn, length)) {
+        return false;
+    }
+    memcpy(conn->in + conn->in_end, bytes, length);
+    conn->in_end += length;
+    return true;
+}
+
+/* What was just read: served from the shared buffer, as far as it can be; the rest is kept. */
+static void take(struct conn *conn, const char *bytes, size_t length)
+{
+    size_t done = conn->in ? 0 : consume(conn, bytes, length);
+
+    if (done < length && !conn->closing && !in_append(conn, bytes + done, length - done)) {
+        refuse_memory(conn);
+    }
+}
+
+/* What is kept from before. */
+static void consume_kept(struct conn *conn)
+{
+    if (conn->in) {
+        conn->in_start += consume(conn, conn->in + conn->in_start, conn->in_end - conn->in_start);
+        if (conn->in_start == conn->in_end || conn->closing) {
+            in_free(conn);
+        }
+    }
+}
+
+/* All has been served that was whole when the peer stopped sending; is there a rest? */
+static void consume_end(struct conn *conn)
+{
+    enum scan_result result = scan_end(&conn->scan);
+
+    if (result == SCAN_DOCUMENT) {
+        conn->scanned = 0;
+        serve(conn, conn->in + conn->in_start, conn->in_end - conn->in_start);
+    } else if (result == SCAN_GARBAGE) {
+        refuse_garbage(conn, "The input ended in the middle of a request.");
+    }
+    in_free(conn);
+}
+
+static void linger_read(struct conn *conn, size_t length)
+{
+    conn->lingered += length;
+    conn->broken = conn->broken || conn->lingered > LINGER_BYTES;
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct conn *conn = watcher->data;
+    char *buffer = conn->conns->read_buffer;
+
+    (void)loop;
+    (void)events;
+    ssize_t n = recv(conn->fd, buffer, CONN_READ_BYTES, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (n < 0) {
+        conn->broken = true;
+    } else if (n == 0) {
+        conn->eof = true;
+    } else if (conn->lingering) {
+        linger_read(conn, (size_t)n);
+    } else {
+        take(conn, buffer, (size_t)n);
+    }
+    if (n > 0) {
+        explicit_bzero(buffer, (size_t)n);
+    }
+    pump(conn);
+}
+
+/* --- output --- */
+
+/* The peer has had its time, to read or to close. */
+static void on_patience_over(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct conn *conn = watcher->data;
+
+    (void)loop;
+    (void)events;
+    conn->broken = true;
+    pump(conn);
+}
+
+static void flush(struct conn *conn)
+{
+    ssize_t sent = out_send(&conn->out, conn->fd);
+
+    if (sent < 0 || conn->out.error) {
+        conn->broken = true;
+    } else if (conn->out.length == 0) {
+        ev_io_stop(loop_of(conn), &conn->writer);
+        ev_timer_stop(loop_of(conn), &conn->stall);
+    } else {
+        ev_io_start(loop_of(conn), &conn->writer);
+        if (sent > 0 || !ev_is_active(&conn->stall)) {
+            ev_timer_stop(loop_of(conn), &conn->stall);
+            ev_timer_set(&conn->stall, (ev_tstamp)limits_of(conn)->stall_seconds, 0.);
+            ev_timer_start(loop_of(conn), &conn->stall);
+        }
+    }
+}
+
+/*
+ * All that was owed is written. To close a socket with input unread makes the peer
+ * see a reset, perhaps before it has read the reply: stop writing, drain, then close.
+ */
+static void linger(struct conn *conn)
+{
+    conn->lingering = true;
+    (void)shutdown(conn->fd, SHUT_WR);
+    ev_timer_set(&conn->linger, LINGER_SECONDS, 0.);
+    ev_timer_start(loop_of(conn), &conn->linger);
+}
+
+/* --- what next --- */
+
+/* Nothing more will come of it, now or later. */
+static bool is_over(const struct conn *conn)
+{
+    if (conn->broken) {
+        return true;
+    }
+    bool owes = conn->current || conn->out.length > 0 || ev_is_active(&conn->turn);
+    return conn->eof && !owes && (conn->closing || !conn->parked);
+}
+
+static bool wants_input(const struct conn *conn)
+{
+    if (conn->eof) {
+        return false;
+    }
+    return conn->lingering || (may_serve(conn) && !ev_is_active(&conn->turn));
+}
+
+static void watch(struct conn *conn)
+{
+    if (wants_input(conn)) {
+        ev_io_start(loop_of(conn), &conn->reader);
+    } else {
+        ev_io_stop(loop_of(conn), &conn->reader);
+    }
+    if (conn->eof && conn->parked && !conn->in_hangup) {
+        conn->in_hangup = hangup_add(&conn->conns->hangup, conn->fd, conn) == 0;
+    }
+}
+
+static void pump(struct conn *conn)
+{
+    if (!ev_is_active(&conn->turn)) {
+        consume_kept(conn);
+        if (conn->eof && may_serve(conn) && !ev_is_active(&conn->turn)) {
+            consume_end(conn);
+        }
+    }
+    if (conn->conns->closing && !conn->current && !ev_is_active(&conn->turn)) {
+        conn->closing = true;
+    }
+    if (!conn->broken) {
+        flush(conn);
+    }
+    if (conn->closing && !conn->lingering && conn->out.length == 0 && !conn->current) {
+        linger(conn);
+    }
+    if (is_over(conn)) {
+        conn_free(conn);
+    } else {
+        watch(conn);
+    }
+}
+
+static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    pump(watcher->data);
+}
+
+static void on_turn(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    pump(watcher->data);
+}
+
+static void on_gone(void *who)
+{
+    struct conn *conn = who;
+
+    conn->broken = true;
+    pump(conn);
+}
+
+/* --- all of them --- */
+
+int conns_init(struct conns *conns, struct dispatcher *dispatcher,
+               void (*empty)(struct conns *conns))
+{
+    conns->dispatcher = dispatcher;
+    conns->empty = empty;
+    conns->first = NULL;
+    conns->count = 0;
+    conns->closing = false;
+    return hangup_init(&conns->hangup, dispatcher->loop, on_gone);
+}
+
+void conns_done(struct conns *conns)
+{
+    conns->closing = false;
+    while (conns->first) {
+        conn_free(conns->first);
+    }
+    hangup_done(&conns->hangup);
+}
+
+void conns_close(struct conns *conns)
+{
+    conns->closing = true;
+    if (conns->count == 0) {
+        conns->empty(conns);
+    }
+    for (struct conn *conn = conns->first, *next; conn; conn = next) {
+        next = conn->next;
+        pump(conn);
+    }
+}
+
+size_t conns_count_user(const struct conns *conns, uid_t uid)
+{
+    size_t count = 0;
+
+    for (const struct conn *conn = conns->first; conn; conn = conn->next) {
+        count += conn->peer.uid == uid;
+    }
+    return count;
+}
+
+int conn_new(struct conns *conns, int fd, const struct peer *peer)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+    if (!conn) {
+        return -ENOMEM;
+    }
+    conn->conns = conns;
+    conn->fd = fd;
+    conn->peer = *peer;
+    out_init(&conn->out, SIZE_MAX, conns->dispatcher->budget);
+    ev_io_init(&conn->reader, on_readable, fd, EV_READ);
+    ev_io_init(&conn->writer, on_writable, fd, EV_WRITE);
+    ev_timer_init(&conn->turn, on_turn, 0., 0.);
+    ev_init(&conn->stall, on_patience_over);
+    ev_init(&conn->linger, on_patience_over);
+    conn->reader.data = conn->writer.data = conn->turn.data = conn->stall.data =
+        conn->linger.data = conn;
+    conn->next = conns->first;
+    if (conn->next) {
+        conn->next->previous = conn;
+    }
+    conns->first = conn;
+    conns->count++;
+    watch(conn);
+    return 0;
+}

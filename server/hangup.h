@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hangup.h - tells when a peer that has stopped sending has gone altogether.
+ *
+ * A half-closed socket is readable for good, so it cannot stay among the loop's
+ * own watchers. Here it waits in an epoll set of its own that asks for nothing:
+ * such a set reports a full close (EPOLLHUP) and only that.
+ */
+#ifndef DMRPC_HANGUP_H
+#define DMRPC_HANGUP_H
+
+#include <ev.h>
+
+struct hangup {
+    struct ev_loop *loop;
+    ev_io readable;
+    int fd;
+    void (*gone)(void *who); /* its `who` has been removed already */
+};
+
+/* 0 or -errno. */
+int hangup_init(struct hangup *hangup, struct ev_loop *loop, void (*gone)(void *who));
+void hangup_done(struct hangup *hangup);
+
+int hangup_add(struct hangup *hangup, int fd, void *who);
+void hangup_remove(struct hangup *hangup, int fd);
+
+#endif

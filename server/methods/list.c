@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Methods about all devices at once: list_devices, remove_all.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "call.h"
+#include "text.h"
+
+static void release_list(void *thing)
+{
+    dmi_device_list_done(thing);
+}
+
+/* A list that goes with the call. */
+static int list(struct call *call, const char *name_prefix, const char *uuid_prefix,
+                struct dmi_device_list **ret_list)
+{
+    struct dmi_device_list *devices = call_alloc(call, 1, sizeof(*devices));
+    int rc = devices ? dmi_list_devices(&call->dm, name_prefix, uuid_prefix, devices) : -ENOMEM;
+
+    if (rc == 0) {
+        rc = call_own(call, devices, release_list);
+    }
+    if (rc == 0) {
+        *ret_list = devices;
+    }
+    return rc;
+}
+
+static struct device_entry entry_of(const struct dmi_device_entry *entry)
+{
+    return (struct device_entry){
+        .name = entry->name,
+        .has_name_exact = !text_is_utf8(entry->name),
+        .name_exact = false,
+        .uuid = entry->uuid && *entry->uuid ? entry->uuid : NULL,
+        .device = {.major = entry->device.major, .minor = entry->device.minor},
+        .event_nr = entry->event_nr,
+    };
+}
+
+int method_list_devices(struct call *call, const struct list_devices_params *params,
+                        struct list_devices_result *result)
+{
+    struct dmi_device_list *found = NULL;
+    int rc = list(call, params->name_prefix, params->uuid_prefix, &found);
+
+    if (rc < 0) {
+        return rc;
+    }
+    struct device_entry *devices = call_alloc(call, found->count, sizeof(*devices));
+    if (!devices) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < found->count; i++) {
+        devices[i] = entry_of(&found->entries[i]);
+    }
+    result->devices = devices;
+    result->devices_count = found->count;
+    return 0;
+}
+
+/* --- remove_all --- */
+
+static int by_device(const void *a, const void *b)
+{
+    const struct dmi_device *x = &((const struct dmi_device_entry *)a)->device;
+    const struct dmi_device *y = &((const struct dmi_device_entry *)b)->device;
+
+    if (x->major != y->major) {
+        return x->major < y->major ? -1 : 1;
+    }
+    return x->minor < y->minor ? -1 : x->minor > y->minor;
+}
+
+static bool is_listed(const struct dmi_device_list *devices, const struct dmi_device_entry *entry)
+{
+    return devices->count > 0 &&
+           bsearch(entry, devices->entries, devices->count, sizeof(*entry), by_device);
+}
+
+static bool is_open(struct call *call, const struct dmi_device_entry *entry)
+{
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = entry->device};
+    struct dmi_info info;
+
+    return dmi_device_status(&call->dm, &id, 0, &info) == 0 && info.open_count > 0;
+}
+
+/* `after` is NULL where nothing was removed: then open counts are the forecast. */
+static int sort_out(struct call *call, const struct dmi_device_list *before,
+                    const struct dmi_device_list *after, struct remove_all_result *result)
+{
+    struct device_entry *removed = call_alloc(call, before->count, sizeof(*removed));
+    struct device_entry *remaining = call_alloc(call, before->count, sizeof(*remaining));
+
+    if (!removed || !remaining) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < before->count; i++) {
+        const struct dmi_device_entry *entry = &before->entries[i];
+        bool stays = after ? is_listed(after, entry) : is_open(call, entry);
+        if (stays) {
+            remaining[result->remaining_count++] = entry_of(entry);
+        } else {
+            removed[result->removed_count++] = entry_of(entry);
+        }
+    }
+    result->removed = removed;
+    result->remaining = remaining;
+    return 0;
+}
+
+int method_remove_all(struct call *call, const struct remove_all_params *params,
+                      struct remove_all_result *result)
+{
+    struct dmi_device_list *before = NULL;
+    struct dmi_device_list *after = NULL;
+    int rc = list(call, NULL, NULL, &before);
+
+    if (rc == 0 && params->confirm) {
+        rc = dmi_remove_all(&call->dm, params->flags);
+    }
+    if (rc == 0 && params->confirm) {
+        rc = list(call, NULL, NULL, &after);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    if (after && after->count > 0) {
+        qsort(after->entries, after->count, sizeof(after->entries[0]), by_device);
+    }
+    result->confirmed = params->confirm;
+    return sort_out(call, before, after, result);
+}

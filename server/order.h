@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * order.h - changes of one device run one at a time, in the order they came.
+ *
+ * The kernel does not bear two changes of one device at once (Linux 6.1 crashes),
+ * and a retry must not overtake its first try. An entry stands for a call that
+ * changes something, with a key for each way its device can be named: an entry
+ * runs when no earlier one shares a key with it. Loop thread only.
+ */
+#ifndef DMRPC_ORDER_H
+#define DMRPC_ORDER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dmioctl.h"
+
+enum { ORDER_KEYS = 8 };
+
+struct order_entry {
+    struct order_entry *next, *previous; /* in order of arrival */
+    uint64_t keys[ORDER_KEYS];           /* hashes: a collision only makes one wait */
+    size_t count;
+    bool all; /* concerns every device */
+    bool running;
+    bool entered;
+    /* Before its turn: adds keys for what its device is called by now (a rename may have run). */
+    void (*refresh)(struct order_entry *entry);
+    void (*start)(struct order_entry *entry); /* its turn has come */
+};
+
+struct order {
+    struct order_entry *first, *last;
+    size_t count;
+};
+
+/* Keys of an entry that does not run yet. One past ORDER_KEYS makes it concern all. */
+void order_add_name(struct order_entry *entry, const char *name);
+void order_add_uuid(struct order_entry *entry, const char *uuid);
+void order_add_device(struct order_entry *entry, struct dmi_device device);
+
+/* True where it may run now; else entry->start is called when its turn comes. */
+bool order_enter(struct order *order, struct order_entry *entry);
+
+/* Ends an entry, run or not, and starts those whose turn has come. Safe if it never entered. */
+void order_leave(struct order *order, struct order_entry *entry);
+
+#endif

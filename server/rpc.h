@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc.h - one JSON text from a client: a request or a batch, and its whole reply.
+ *
+ * Parses the text (a long one on a worker), runs its calls one after another, and
+ * collects what they print into one reply, which goes out when it is whole. Loop
+ * thread only.
+ */
+#ifndef DMRPC_RPC_H
+#define DMRPC_RPC_H
+
+#include "dispatch.h"
+#include "envelope.h"
+
+struct rpc {
+    struct rpc *next, *previous; /* the owner's to use */
+    void *owner;                 /* NULL: gone; the reply will be dropped */
+    struct out out;              /* the reply when it has ended; empty: there is none to send */
+    bool parked;                 /* a single call that waits for an event: others may overtake it */
+    bool close;                  /* after this reply the connection is of no use */
+    /* The rest is rpc.c's. */
+    struct dispatcher *dispatcher;
+    struct peer peer;
+    void (*ended)(struct rpc *rpc);
+    char *text;
+    size_t length;
+    struct job job;
+    enum envelope_result parsed;
+    struct envelope envelope;
+    size_t at;
+    bool begun; /* the bracket of a batch reply has been printed */
+    bool busy;  /* inside of dispatch_begin: */
+    bool done;  /* the call ended in there */
+    struct call call;
+};
+
+/*
+ * Begins `length` bytes of text, which are copied. True where it has ended at once;
+ * otherwise `ended` comes later (never from inside of this call). *ret_rpc is to be
+ * freed by the caller when it has ended. -ENOMEM: false, with *ret_rpc NULL.
+ */
+bool rpc_begin(struct dispatcher *dispatcher, const struct peer *peer, const char *text,
+               size_t length, void *owner, void (*ended)(struct rpc *rpc), struct rpc **ret_rpc);
+
+/* Its owner is gone: a wait is given up; else what runs goes on, and it frees itself at its end. */
+void rpc_abandon(struct rpc *rpc);
+
+/* Takes NULL. Returns NULL. It has ended. */
+struct rpc *rpc_free(struct rpc *rpc);
+
+/* Prints an error reply without id, and a newline: for what never became a request. */
+void rpc_put_error(struct out *out, const struct failure *failure);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * JSON strings out of bytes that may be no UTF-8. It knows nothing of what they
+ * mean.
+ */
+#include "text.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+static bool is_tail(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+size_t text_sequence(const char *bytes)
+{
+    const unsigned char c = (unsigned char)bytes[0];
+
+    if (c < 0x80) {
+        return 1;
+    }
+    if (c < 0xc2 || c > 0xf4 || !is_tail(bytes[1])) {
+        return 0;
+    }
+    if (c < 0xe0) {
+        return 2;
+    }
+    const unsigned char second = (unsigned char)bytes[1];
+    if (c < 0xf0) {
+        bool overlong = c == 0xe0 && second < 0xa0;
+        bool surrogate = c == 0xed && second > 0x9f;
+        return is_tail(bytes[2]) && !overlong && !surrogate ? 3 : 0;
+    }
+    bool overlong = c == 0xf0 && second < 0x90;
+    bool beyond = c == 0xf4 && second > 0x8f;
+    return is_tail(bytes[2]) && is_tail(bytes[3]) && !overlong && !beyond ? 4 : 0;
+}
+
+bool text_is_utf8(const char *string)
+{
+    while (*string) {
+        size_t n = text_sequence(string);
+        if (n == 0) {
+            return false;
+        }
+        string += n;
+    }
+    return true;
+}
+
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\' && c != 0x7f;
+}
+
+/* One character that cannot go as it is, or a whole multi-byte sequence; how long it was. */
+static size_t put_special(struct out *out, const char *p)
+{
+    const unsigned char c = (unsigned char)*p;
+    static const char *const shorts[128] = {
+        ['"'] = "\\\"", ['\\'] = "\\\\", ['\n'] = "\\n", ['\t'] = "\\t", ['\r'] = "\\r",
+    };
+    char escape[8];
+    size_t n = text_sequence(p);
+
+    if (n > 1) {
+        out_put(out, p, n);
+        return n;
+    }
+    if (n == 1 && shorts[c]) {
+        out_puts(out, shorts[c]);
+    } else {
+        (void)snprintf(escape, sizeof(escape), n == 1 ? "\\u%04x" : "\\\\x%02x", c);
+        out_puts(out, escape);
+    }
+    return 1;
+}
+
+void text_put(struct out *out, const char *string)
+{
+    const char *p = string;
+
+    out_char(out, '"');
+    while (*p) {
+        const char *run = p;
+        while (is_plain((unsigned char)*p)) {
+            p++;
+        }
+        out_put(out, run, (size_t)(p - run));
+        if (*p) {
+            p += put_special(out, p);
+        }
+    }
+    out_char(out, '"');
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * text.h - kernel strings as JSON strings.
+ *
+ * The kernel's names and lines are bytes; JSON's strings are Unicode. What is
+ * UTF-8 goes out as it is. A byte that is none is shown as \xNN, and a caller who
+ * must know asks text_is_utf8.
+ */
+#ifndef DMRPC_TEXT_H
+#define DMRPC_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "out.h"
+
+/* Well-formed UTF-8 by RFC 3629: no overlong forms, no surrogates, at most U+10FFFF. */
+bool text_is_utf8(const char *string);
+
+/* The length of the well-formed sequence at `bytes` (which ends with a NUL), or 0. */
+size_t text_sequence(const char *bytes);
+
+/* Prints a NUL-terminated string with quotes and escapes. */
+void text_put(struct out *out, const char *string);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * waits.h - calls that wait for an event of a device, without a thread.
+ *
+ * All of them share one open control file: the kernel is asked to make it
+ * readable at the next event anywhere (DM_DEV_ARM_POLL), then one list tells
+ * whose event number has moved. Arm, list, compare: in that order nothing is
+ * lost. At most one list runs per 10 ms, however many wait. Loop thread only.
+ */
+#ifndef DMRPC_WAITS_H
+#define DMRPC_WAITS_H
+
+#include <ev.h>
+#include <stdint.h>
+
+#include "dmioctl.h"
+
+struct call;
+struct dispatcher;
+struct waits;
+
+/* In each struct call; used while it is parked. */
+struct wait {
+    struct call *next, *previous;
+    struct dmi_device device;
+    char name[DMI_NAME_MAX + 1];
+    uint32_t event_nr;
+    uint32_t timeout_ms;
+    ev_timer timer;
+};
+
+/* Opens nothing yet. 0 or -ENOMEM. */
+int waits_new(struct dispatcher *dispatcher, struct waits **ret_waits);
+
+/* Takes NULL. Returns NULL. Nothing may wait, and no worker may run. */
+struct waits *waits_free(struct waits *waits);
+
+/*
+ * Parks a device_wait, or runs it at once where the number differs already. 0, or
+ * CALL_FAILED with the call's failure set.
+ */
+int waits_add(struct waits *waits, struct call *call);
+
+void waits_remove(struct waits *waits, struct call *call);
+
+/* Ends them all with shutting_down. */
+void waits_end_all(struct waits *waits);
+
+#endif
