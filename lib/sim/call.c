@@ -103,8 +103,10 @@ char *sim_call_result(struct sim_call *call, size_t *ret_length)
 {
     size_t start = sim_align(sizeof(struct dm_ioctl));
 
+    if (start > call->size)
+        start = call->size;
     call->param->data_start = (uint32_t)start;
-    *ret_length = start < call->size ? call->size - start : 0;
+    *ret_length = call->size - start;
     return (char *)call->param + start;
 }
 

@@ -408,10 +408,19 @@ def examples(document):
 
 def defaults(document):
     """A default is a value that could be given."""
-    for path, schema in schemas(document, "in"):
-        if "default" in schema:
-            for fault in faults(document.root, schema, schema["default"]):
-                yield path + ("default",), fault
+    for direction, key in (("in", "default"), ("out", "x-default")):
+        for path, schema in schemas(document, direction):
+            if key in schema:
+                for fault in faults(document.root, schema, schema[key]):
+                    yield path + (key,), fault
+
+
+def limits(document):
+    """Every limit has a default, and nothing else of a result has one."""
+    component = ("components", "schemas", "Limits")
+    for path, schema in schemas(document, "out"):
+        if ("x-default" in schema) != (path[:3] == component and len(path) == 5):
+            yield path, "a member of Limits needs x-default, and nothing else has one"
 
 
 STAGES = [
@@ -420,7 +429,7 @@ STAGES = [
     [no_cycles],
     [typed],
     [objects_named, bounded_params, open_results, c_names, unique_names, flags, one_of, errors, effects, unused],
-    [declared_errors, examples, defaults],
+    [declared_errors, limits, examples, defaults],
 ]
 
 

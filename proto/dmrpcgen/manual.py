@@ -88,7 +88,8 @@ class Manual:
         if kind == "string":
             return self.string_words(schema)
         if kind == "integer":
-            return f"integer, {count(schema['minimum'])} to {count(schema['maximum'])}"
+            preset = f", default {count(schema['x-default'])}" if "x-default" in schema else ""
+            return f"integer, {count(schema['minimum'])} to {count(schema['maximum'])}{preset}"
         return {"boolean": "boolean", "object": "object"}[kind]
 
     def flag_words(self, schema):

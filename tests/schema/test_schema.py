@@ -339,6 +339,12 @@ MUTATIONS = {
             "a": {"type": "boolean", "description": "A member."}}}), "must be a component"),
     "default out of range": (lambda d: param(d, "target_msg", "max_output")["schema"].update(default=1),
                              "less than the minimum"),
+    "limit without a default": (lambda d: schema(d, "Limits")["properties"]["depth"].pop("x-default"),
+                                "needs x-default"),
+    "limit whose default is out of range": (lambda d: schema(d, "Limits")["properties"]["depth"].update(
+        {"x-default": 100000}), "greater than the maximum"),
+    "default of something else": (lambda d: schema(d, "Version")["properties"]["major"].update({"x-default": 4}),
+                                  "nothing else has one"),
     "C keyword as a member": (lambda d: schema(d, "ErrorData")["properties"]["errno"].pop("x-c-name"),
                               "cannot be the name of a C member"),
     "two structs of one name": (lambda d: method(d, "device_status")["result"].update(schema=d["components"]["schemas"]

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the wire tests and the kernel tests share: a daemon under test and a client of it.
+
+The client is as plain as can be (one line out, one line in), so that a test sees what is on the wire. Which
+dmrpcd is run says the environment: DMRPC_BUILD names the build folder (default: build/dev of this tree).
+"""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TIMEOUT = 30.0  # seconds; no test waits longer for one reply unless it says so
+
+
+def build_dir():
+    return pathlib.Path(os.environ.get("DMRPC_BUILD", ROOT / "build" / "dev")).resolve()
+
+
+class RpcError(Exception):
+    """An error reply: `code`, `message` and `data` as they came."""
+
+    def __init__(self, error):
+        super().__init__(f"{error['code']} {error['message']} {error.get('data')}")
+        self.code = error["code"]
+        self.message = error["message"]
+        self.data = error.get("data", {})
+        self.name = self.data.get("error")
+
+
+class Client:
+    """One connection. Numbers its calls and checks that each reply is the one that was asked for."""
+
+    recorded = None  # a list, if the test run collects what went over the wire
+
+    def __init__(self, path, timeout=TIMEOUT):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout)
+        self.socket.connect(str(path))
+        self.buffer = b""
+        self.count = 0
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def send(self, data):
+        self.socket.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def read_line(self):
+        """The next reply as bytes, or b"" at the end."""
+        while b"\n" not in self.buffer:
+            data = self.socket.recv(65536)
+            if not data:
+                line, self.buffer = self.buffer, b""
+                return line
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line
+
+    def read_all(self):
+        """Everything until the server closes."""
+        data, self.buffer = self.buffer, b""
+        while True:
+            more = self.socket.recv(65536)
+            if not more:
+                return data
+            data += more
+
+    def request(self, method, params=None, ident=0):
+        request = {"jsonrpc": "2.0", "id": ident, "method": method}
+        if params is not None:
+            request["params"] = params
+        return request
+
+    def start(self, method, /, **params):
+        """Sends a call and returns its id."""
+        self.count += 1
+        self.send(json.dumps(self.request(method, params, self.count)) + "\n")
+        return self.count
+
+    def finish(self, ident, method=None):
+        """The reply to `ident`, which must be the next one."""
+        line = self.read_line()
+        assert line, "the server closed the connection instead of answering"
+        reply = json.loads(line)
+        assert reply["jsonrpc"] == "2.0" and reply["id"] == ident, reply
+        if Client.recorded is not None:
+            Client.recorded.append((method, reply))
+        if "error" in reply:
+            raise RpcError(reply["error"])
+        return reply["result"]
+
+    def call(self, method, /, **params):
+        return self.finish(self.start(method, **params), method)
+
+    def __getattr__(self, method):
+        if method.startswith("_"):
+            raise AttributeError(method)
+        return lambda **params: self.call(method, **params)
+
+
+class Daemon:
+    """A dmrpcd of this build, on a socket of its own in `folder`."""
+
+    def __init__(self, folder, *args, simulate=True, env=None):
+        self.folder = pathlib.Path(folder)
+        self.socket = self.folder / "dmrpcd.sock"
+        self.stderr = (self.folder / "dmrpcd.err").open("w+b")
+        command = [str(build_dir() / "server" / "dmrpcd"), "--socket", str(self.socket)]
+        command += ["--simulate"] if simulate else []
+        command += [str(arg) for arg in args]
+        self.process = subprocess.Popen(
+            command, stderr=self.stderr, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
+        self.wait_ready()
+
+    def wait_ready(self):
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"dmrpcd exited with {self.process.returncode}: {self.log()}")
+            try:
+                Client(self.socket).close()
+                return
+            except (FileNotFoundError, ConnectionRefusedError):
+                time.sleep(0.01)
+        self.kill()
+        raise RuntimeError(f"dmrpcd did not listen within {TIMEOUT} s: {self.log()}")
+
+    def client(self, timeout=TIMEOUT):
+        return Client(self.socket, timeout)
+
+    def log(self):
+        self.stderr.flush()
+        self.stderr.seek(0)
+        return self.stderr.read().decode(errors="replace")
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self, signum=signal.SIGTERM):
+        """Asks it to end, and insists on a clean exit."""
+        if self.process.poll() is None:
+            self.process.send_signal(signum)
+        try:
+            status = self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        assert status == 0, f"dmrpcd exited with {status}: {self.log()}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
+        self.stderr.close()

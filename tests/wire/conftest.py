@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the wire tests: a real daemon on the simulated kernel, and a record of all that it answered."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+
+import dmrpc  # noqa: E402
+import schema  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def shared_daemon(tmp_path_factory):
+    """One daemon for tests that leave no trace in it."""
+    with dmrpc.Daemon(tmp_path_factory.mktemp("shared")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """A daemon of the test's own."""
+    with dmrpc.Daemon(tmp_path) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(daemon):
+    with daemon.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def recorded():
+    """Every reply of every test is held against the schema when the last test has run."""
+    dmrpc.Client.recorded = []
+    yield dmrpc.Client.recorded
+    faults = schema.Document().faults(dmrpc.Client.recorded)
+    assert not faults, "replies that the schema does not allow:\n" + "\n".join(faults)
