@@ -52,12 +52,12 @@ struct call {
     struct arena arena;
     struct call_owned *owned;
     struct dmi dm;
-    char subject[256]; /* "device 'x'": what the call is about, for messages; may be "" */
+    char subject[256];           /* "device 'x'": what the call is about, for messages; may be "" */
     char name[DMI_NAME_MAX + 1]; /* the device's, as asked; may be "" */
     bool has_device;             /* the number is known: */
     struct dmi_device device;
-    bool exists;   /* the device was there when the call's turn came */
-    bool may_write; /* the caller's, by access.h */
+    bool exists;            /* the device was there when the call's turn came */
+    bool may_write;         /* the caller's, by access.h */
     struct failure failure; /* where id is not ERROR_NONE */
     struct out *out;        /* where its reply is printed: the request's */
 

@@ -464,6 +464,11 @@ static void watch(struct conn *conn)
     }
 }
 
+static bool has_unscanned(const struct conn *conn)
+{
+    return conn->in && conn->in_start + conn->scanned < conn->in_end;
+}
+
 static void pump(struct conn *conn)
 {
     if (!ev_is_active(&conn->turn)) {
@@ -477,6 +482,10 @@ static void pump(struct conn *conn)
     }
     if (!conn->broken) {
         flush(conn);
+    }
+    if (has_unscanned(conn) && may_serve(conn)) {
+        ev_timer_start(loop_of(conn),
+                       &conn->turn); /* the replies are away: there is room for more */
     }
     if (conn->closing && !conn->lingering && conn->out.length == 0 && !conn->current) {
         linger(conn);
@@ -569,8 +578,8 @@ int conn_new(struct conns *conns, int fd, const struct peer *peer)
     ev_timer_init(&conn->turn, on_turn, 0., 0.);
     ev_init(&conn->stall, on_patience_over);
     ev_init(&conn->linger, on_patience_over);
-    conn->reader.data = conn->writer.data = conn->turn.data = conn->stall.data =
-        conn->linger.data = conn;
+    conn->reader.data = conn->writer.data = conn->turn.data = conn->stall.data = conn->linger.data =
+        conn;
     conn->next = conns->first;
     if (conn->next) {
         conn->next->previous = conn;

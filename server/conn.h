@@ -25,7 +25,7 @@ struct conns {
     struct hangup hangup;
     struct conn *first;
     size_t count;
-    bool closing; /* finish what runs, answer, close */
+    bool closing;                       /* finish what runs, answer, close */
     void (*empty)(struct conns *conns); /* the last one has gone, while closing */
     char read_buffer[CONN_READ_BYTES];
 };

@@ -203,8 +203,8 @@ static int decode_array(struct decoder *d, const struct field *field, const json
     }
     for (size_t i = 0; i < count; i++) {
         size_t before = path_push_index(d, i);
-        int rc = decode_value(d, field->item, json_array_get(json, i),
-                              items + i * field->item_size);
+        int rc =
+            decode_value(d, field->item, json_array_get(json, i), items + i * field->item_size);
         if (rc < 0) {
             return rc;
         }
@@ -240,7 +240,8 @@ static int check_keys(struct decoder *d, const struct type *type, const json_t *
     const char *key;
     json_t *value;
 
-    json_object_foreach ((json_t *)(uintptr_t)json, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)json, key, value)
+    {
         if (!field_find(type, key)) {
             struct words words = {0};
             (void)path_push(d, key);

@@ -14,7 +14,8 @@
 #include "encode.h"
 #include "waits.h"
 
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define container_of(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 const struct method *method_find(const char *name)
 {
@@ -189,10 +190,11 @@ static bool named_device(const json_t *params, struct dmi_id *ret_id)
     } else if (device) {
         *ret_id = (struct dmi_id){
             .kind = DMI_BY_DEVICE,
-            .device = {
-                .major = (uint32_t)json_integer_value(json_object_get(device, "major")),
-                .minor = (uint32_t)json_integer_value(json_object_get(device, "minor")),
-            },
+            .device =
+                {
+                    .major = (uint32_t)json_integer_value(json_object_get(device, "major")),
+                    .minor = (uint32_t)json_integer_value(json_object_get(device, "minor")),
+                },
         };
     }
     return name || uuid || device;
@@ -287,7 +289,8 @@ static int decode_params(struct call *call)
     struct decode_fault fault;
     struct dmi_id id;
 
-    int rc = params ? decode_object(type, call->params_json, &call->arena, params, &fault) : -ENOMEM;
+    int rc =
+        params ? decode_object(type, call->params_json, &call->arena, params, &fault) : -ENOMEM;
     call->params = params;
     if (rc == -ENOMEM) {
         return call_fail(call, ERROR_OVERLOADED, "There is no memory for the params now.");

@@ -118,6 +118,10 @@ void encode_object(const struct type *type, const void *object, struct out *out)
 {
     const char *comma = "";
 
+    if (type->count == 1 && !type->fields[0].name) {
+        encode_value(&type->fields[0], object, out);
+        return;
+    }
     out_char(out, '{');
     for (size_t i = 0; i < type->count && !out->error; i++) {
         const struct field *field = &type->fields[i];

@@ -393,8 +393,7 @@ static enum envelope_result parse(const char *text, size_t length, struct envelo
     }
 }
 
-enum envelope_result envelope_parse(const char *text, size_t length,
-                                    struct envelope *ret_envelope)
+enum envelope_result envelope_parse(const char *text, size_t length, struct envelope *ret_envelope)
 {
     struct cursor cursor = {.text = text, .length = length};
     struct envelope envelope = {0};

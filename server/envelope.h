@@ -42,8 +42,7 @@ enum envelope_result {
 };
 
 /* Parses `text`, which must outlive the envelope's spans. Outputs only with ENVELOPE_OK. */
-enum envelope_result envelope_parse(const char *text, size_t length,
-                                    struct envelope *ret_envelope);
+enum envelope_result envelope_parse(const char *text, size_t length, struct envelope *ret_envelope);
 
 /* Takes a zeroed one too. */
 void envelope_done(struct envelope *envelope);

@@ -28,8 +28,6 @@ struct cause {
 static const struct cause existing_causes[] = {
     {DMI_TABLE_LOAD, ENXIO, ERROR_TABLE_REJECTED, "the kernel refused the table",
      "a device that a line names may be missing; the kernel log names the target"},
-    {DMI_DEV_SET_GEOMETRY, ENXIO, ERROR_NO_TABLE, "the device has no live table",
-     "load a table and resume the device first"},
 };
 
 /* The first that fits counts. */
@@ -40,7 +38,7 @@ static const struct cause causes[] = {
      "raise reply_bytes, or ask for less"},
     {ANY, EBADMSG, ERROR_INTERNAL_ERROR, "the kernel's reply does not hold together",
      "nothing of it is shown, because none of it can be trusted; please report it"},
-    {DMI_DEV_CREATE, EBUSY, ERROR_DEVICE_EXISTS, "the name, the uuid or the minor is taken",
+    {DMI_DEV_CREATE, EBUSY, ERROR_DEVICE_EXISTS, "the name or the uuid is taken",
      "list_devices shows who has it"},
     {DMI_DEV_CREATE, ENXIO, ERROR_KERNEL_ERROR, "the kernel could not make the device",
      "the kernel log tells more; often it is short of memory or minors"},
@@ -89,7 +87,6 @@ static const struct cause causes[] = {
      "load its module: modprobe dm_mod"},
 };
 
-
 static const char *errno_name(int errnum)
 {
     const char *name = strerrorname_np(errnum);
@@ -114,8 +111,8 @@ void failure_set(struct failure *failure, enum error_id id, const char *format, 
     va_end(args);
 }
 
-static const struct cause *cause_find(const struct cause *table, size_t count,
-                                      enum dmi_ioctl ioctl, int errnum)
+static const struct cause *cause_find(const struct cause *table, size_t count, enum dmi_ioctl ioctl,
+                                      int errnum)
 {
     for (size_t i = 0; i < count; i++) {
         const struct cause *cause = &table[i];
@@ -135,8 +132,7 @@ static const struct cause *cause_of(enum dmi_ioctl ioctl, int errnum, bool exist
         cause = cause_find(existing_causes, sizeof(existing_causes) / sizeof(existing_causes[0]),
                            ioctl, errnum);
     }
-    return cause ? cause
-                 : cause_find(causes, sizeof(causes) / sizeof(causes[0]), ioctl, errnum);
+    return cause ? cause : cause_find(causes, sizeof(causes) / sizeof(causes[0]), ioctl, errnum);
 }
 
 void failure_set_kernel(struct failure *failure, int rc, const struct dmi *dm, const char *what,

@@ -21,8 +21,8 @@ void log_line(const char *format, ...)
     if (n < 0) {
         return;
     }
-    size_t length = start + ((size_t)n < sizeof(line) - start - 1 ? (size_t)n
-                                                                  : sizeof(line) - start - 2);
+    size_t length =
+        start + ((size_t)n < sizeof(line) - start - 1 ? (size_t)n : sizeof(line) - start - 2);
     line[length++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, length); /* a log that fails stops nothing */
     (void)written;

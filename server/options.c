@@ -153,7 +153,8 @@ static bool read_file(struct options *options, const char *path)
 
     options->file = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (!options->file) {
-        log_line("%s: line %d: not valid JSON, or not to be read. Mend the file.", path, error.line);
+        log_line("%s: line %d: not valid JSON, or not to be read. Mend the file.", path,
+                 error.line);
         return false;
     }
     config_tables_init(&tables);

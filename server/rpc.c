@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define container_of(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 /* A longer text would hold up every other client while it is parsed in the loop. */
 enum { PARSE_IN_LOOP = 65536 };
@@ -160,8 +161,7 @@ static bool refuse_all(struct rpc *rpc)
         failure_set(&failure, ERROR_PARSE_ERROR, "The request is not valid JSON in UTF-8.");
     } else if (rpc->envelope.count == 0) {
         failure_set(&failure, ERROR_INVALID_REQUEST, "A batch must not be empty.");
-    } else if (rpc->envelope.batch &&
-               rpc->envelope.count > rpc->dispatcher->host.limits.batch) {
+    } else if (rpc->envelope.batch && rpc->envelope.count > rpc->dispatcher->host.limits.batch) {
         failure_set(&failure, ERROR_INVALID_REQUEST, "A batch of %zu is past the limit of %llu.",
                     rpc->envelope.count, (unsigned long long)rpc->dispatcher->host.limits.batch);
         failure.data.limit = rpc->dispatcher->host.limits.batch;

@@ -27,11 +27,11 @@ struct scan {
 };
 
 enum scan_result {
-    SCAN_MORE,      /* all was taken; no document ended in it */
-    SCAN_DOCUMENT,  /* a document ends behind what was taken */
-    SCAN_GARBAGE,   /* what follows cannot begin a JSON text */
-    SCAN_TOO_LONG,  /* a limit was passed, */
-    SCAN_TOO_DEEP,  /* inside of the document */
+    SCAN_MORE,     /* all was taken; no document ended in it */
+    SCAN_DOCUMENT, /* a document ends behind what was taken */
+    SCAN_GARBAGE,  /* what follows cannot begin a JSON text */
+    SCAN_TOO_LONG, /* a limit was passed, */
+    SCAN_TOO_DEEP, /* inside of the document */
     SCAN_TOO_MANY,
 };
 

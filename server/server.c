@@ -26,9 +26,11 @@
 #include "transport.h"
 #include "waits.h"
 
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define container_of(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
-/* How long what runs may take after a signal. An ioctl that is stuck for good cannot be waited for. */
+/* How long what runs may take after a signal. An ioctl that is stuck for good cannot be waited for.
+ */
 static const ev_tstamp EXIT_SECONDS = 20;
 
 struct server {
@@ -113,8 +115,9 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
     struct server *server = watcher->data;
 
     (void)events;
-    ev_signal_stop(loop, &server->terminate);
-    ev_signal_stop(loop, &server->interrupt);
+    if (server->dispatcher.closing) {
+        return; /* it has been said before */
+    }
     listener_stop(&server->listener);
     server->dispatcher.closing = true;
     server->patience_ends = ev_now(loop) + EXIT_SECONDS;
@@ -279,8 +282,8 @@ int server_run(const struct options *options)
     if (open_all(&server) < 0) {
         return EXIT_FAILURE;
     }
-    log_line("Serving %s device-mapper on %s.",
-             options->simulate ? "a SIMULATED" : "this host's", options->socket);
+    log_line("Serving %s device-mapper on %s.", options->simulate ? "a SIMULATED" : "this host's",
+             options->socket);
     ev_run(server.loop, 0);
     if (server.stuck) {
         listener_close(&server.listener);

@@ -77,20 +77,43 @@ static size_t put_special(struct out *out, const char *p)
     return 1;
 }
 
-void text_put(struct out *out, const char *string)
+/* False where a byte is no UTF-8 and `exact` is asked for: what was printed must be taken back. */
+static bool put_body(struct out *out, const char *string, bool exact)
 {
     const char *p = string;
 
-    out_char(out, '"');
     while (*p) {
         const char *run = p;
         while (is_plain((unsigned char)*p)) {
             p++;
         }
         out_put(out, run, (size_t)(p - run));
-        if (*p) {
+        if (!*p) {
+            break;
+        }
+        if (exact && text_sequence(p) == 0) {
+            return false;
+        }
+        if (!exact && *p == '\\') {
+            out_puts(out, "\\\\x5c"); /* else "\\xff" could be four characters or one byte */
+            p++;
+        } else {
             p += put_special(out, p);
         }
+    }
+    return true;
+}
+
+void text_put(struct out *out, const char *string)
+{
+    if (out->error) {
+        return;
+    }
+    out_char(out, '"');
+    struct out_mark mark = out_mark(out);
+    if (!put_body(out, string, true) && !out->error) {
+        out_rewind(out, mark);
+        (void)put_body(out, string, false);
     }
     out_char(out, '"');
 }

@@ -3,8 +3,9 @@
  * text.h - kernel strings as JSON strings.
  *
  * The kernel's names and lines are bytes; JSON's strings are Unicode. What is
- * UTF-8 goes out as it is. A byte that is none is shown as \xNN, and a caller who
- * must know asks text_is_utf8.
+ * UTF-8 goes out as it is. Of a string that is not, each byte that is no part of a
+ * character is shown as \xNN, and so is each backslash, so that the bytes can be
+ * told; a caller who must know asks text_is_utf8.
  */
 #ifndef DMRPC_TEXT_H
 #define DMRPC_TEXT_H

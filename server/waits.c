@@ -13,7 +13,8 @@
 #include "dispatch.h"
 #include "transport.h"
 
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define container_of(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static const ev_tstamp LIST_INTERVAL = 0.010; /* seconds */
 

@@ -69,6 +69,13 @@ int dmi_sim_disk_claim(struct dmi_sim *sim, struct dmi_device device, bool claim
 /* All disks, oldest first, to be freed with free(); *ret_disks is NULL if there are none. */
 int dmi_sim_disks(struct dmi_sim *sim, struct dmi_sim_disk **ret_disks, size_t *ret_count);
 
+/*
+ * A key in the kernel's keyring, for crypt tables that name one (`:64:logon:name`):
+ * `name` is "type:description", `size` its bytes. There is no key material.
+ * -EINVAL: not such a name; -EEXIST.
+ */
+int dmi_sim_key_add(struct dmi_sim *sim, const char *name, uint32_t size);
+
 /* --- what happens to a mapped device from outside. -ENXIO: no such device --- */
 
 /* A target of the live table raises an event. -ENODATA: there is no live table. */

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "bdev.h"
+#include "keys.h"
 #include "log.h"
 #include "registry.h"
 #include "sim.h"
@@ -30,6 +31,7 @@ struct dmi_sim {
     uint64_t last_fault; /* id given last */
     struct sim_registry devices;
     struct sim_disks disks;
+    struct sim_keys keys;
     struct sim_types types;
     struct sim_log log;
     void *thin_pools;    /* target_thin_pool.c's list */

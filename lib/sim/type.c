@@ -17,6 +17,7 @@ struct module {
 };
 
 static const struct module modules[] = {
+    {{"crypt"}, {&sim_target_crypt}},
     {{"delay"}, {&sim_target_delay}},
     {{"flakey"}, {&sim_target_flakey}},
     {{"zero"}, {&sim_target_zero}},

@@ -71,6 +71,7 @@ const struct sim_target_type *sim_types_get(struct dmi_sim *sim, const char *nam
 /* The head of an IMA measurement: "target_name=NAME,target_version=1.2.3". */
 void sim_emit_type(struct sim_text *out, const struct sim_target_type *type);
 
+extern const struct sim_target_type sim_target_crypt;
 extern const struct sim_target_type sim_target_delay;
 extern const struct sim_target_type sim_target_error;
 extern const struct sim_target_type sim_target_flakey;

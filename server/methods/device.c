@@ -21,6 +21,32 @@ static int check_name(struct call *call, const char *path, const char *name)
     return 0;
 }
 
+/* The kernel says ENXIO for a minor that is taken, and for much else: look who has it. */
+static int fail_create(struct call *call, const struct device_create_params *params, int rc)
+{
+    struct dmi_majors majors = {0};
+
+    (void)call_fail_kernel(call, rc);
+    if (rc != -ENXIO || !params->has_minor || dmi_dev_majors(&call->dm, &majors) < 0) {
+        return CALL_FAILED;
+    }
+    for (size_t i = 0; i < majors.count; i++) {
+        const struct dmi_id id = {.kind = DMI_BY_DEVICE,
+                                  .device = {majors.majors[i], params->minor}};
+        struct dmi_info info;
+        if (dmi_device_status(&call->dm, &id, 0, &info) == 0) {
+            call->failure.id = ERROR_DEVICE_EXISTS;
+            call->failure.data.error = error_table[ERROR_DEVICE_EXISTS].name;
+            call->failure.data.hint = "list_devices shows who has which minor";
+            (void)snprintf(call->failure.message, sizeof(call->failure.message),
+                           "The minor %u is taken by device '%s'.", params->minor, info.name);
+            break;
+        }
+    }
+    dmi_majors_done(&majors);
+    return CALL_FAILED;
+}
+
 int method_device_create(struct call *call, const struct device_create_params *params,
                          struct device_info *result)
 {
@@ -34,11 +60,12 @@ int method_device_create(struct call *call, const struct device_create_params *p
     if (rc == 0 && params->has_minor && !persistent) {
         rc = call_fail_param(call, "/minor", "is only taken with the flag DM_PERSISTENT_DEV");
     }
-    if (rc == 0) {
-        rc = dmi_device_create(&call->dm, params->name, params->uuid, params->flags, params->minor,
-                               &info);
+    if (rc != 0) {
+        return rc;
     }
-    return rc ? rc : call_info(call, &info, result);
+    rc = dmi_device_create(&call->dm, params->name, params->uuid, params->flags, params->minor,
+                           &info);
+    return rc < 0 ? fail_create(call, params, rc) : call_info(call, &info, result);
 }
 
 int method_device_remove(struct call *call, const struct device_remove_params *params,
@@ -98,8 +125,8 @@ int method_device_set_uuid(struct call *call, const struct device_set_uuid_param
                            struct device_info *result)
 {
     struct dmi_info info;
-    int rc = dmi_device_set_uuid(&call->dm, params->name, params->uuid, DMI_UDEV_PRIMARY_SOURCE,
-                                 &info);
+    int rc =
+        dmi_device_set_uuid(&call->dm, params->name, params->uuid, DMI_UDEV_PRIMARY_SOURCE, &info);
 
     return rc ? rc : info_by_name(call, params->name, info.flags, result);
 }
@@ -116,7 +143,8 @@ static int fail_with_state(struct call *call, const struct dmi_id *id, int rc)
         call->failure.data.state = "unknown: the device's status cannot be read";
         return CALL_FAILED;
     }
-    (void)snprintf(call->failure.state, sizeof(call->failure.state), "%s; %s live table, %s inactive one",
+    (void)snprintf(call->failure.state, sizeof(call->failure.state),
+                   "%s; %s live table, %s inactive one",
                    info.flags & DMI_SUSPEND ? "SUSPENDED" : "running",
                    info.flags & DMI_ACTIVE_PRESENT ? "a" : "no",
                    info.flags & DMI_INACTIVE_PRESENT ? "an" : "no");
@@ -135,7 +163,17 @@ static int resume(struct call *call, const struct dmi_id *id, uint32_t flags,
     struct dmi_info info;
     int rc = dmi_device_resume(&call->dm, id, flags, DMI_UDEV_PRIMARY_SOURCE, &info);
 
-    return rc < 0 ? fail_with_state(call, id, rc) : call_info(call, &info, result);
+    if (rc < 0) {
+        return fail_with_state(call, id, rc);
+    }
+    if (!(info.flags & DMI_ACTIVE_PRESENT)) {
+        (void)call_fail(call, ERROR_NO_TABLE,
+                        "There is no table on %s to activate; the kernel did nothing.",
+                        call->subject);
+        call->failure.data.hint = "load a table first";
+        return CALL_FAILED;
+    }
+    return call_info(call, &info, result);
 }
 
 /* Suspended without a live table, a device could not be resumed until it gets one. */
@@ -204,5 +242,8 @@ int method_device_set_geometry(struct call *call, const struct device_set_geomet
     struct dmi_info info;
     int rc = dmi_device_set_geometry(&call->dm, &id, &geometry, &info);
 
+    if (rc == 0) {
+        rc = dmi_device_status(&call->dm, &id, 0, &info); /* the kernel's own answer is empty */
+    }
     return rc < 0 ? rc : call_info(call, &info, result);
 }

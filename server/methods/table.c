@@ -57,12 +57,11 @@ static void release_table(void *thing)
     dmi_table_done(thing);
 }
 
-static int status(struct call *call, const struct device_ref *ref, uint32_t flags,
+static int status(struct call *call, const struct dmi_id *id, uint32_t flags,
                   struct table_status_result *result)
 {
-    struct dmi_id id = call_device(ref);
     struct dmi_table *table = call_alloc(call, 1, sizeof(*table));
-    int rc = table ? dmi_table_status(&call->dm, &id, flags, table) : -ENOMEM;
+    int rc = table ? dmi_table_status(&call->dm, id, flags, table) : -ENOMEM;
 
     if (rc == 0) {
         rc = call_own(call, table, release_table);
@@ -92,18 +91,22 @@ static int status(struct call *call, const struct device_ref *ref, uint32_t flag
 int method_table_status(struct call *call, const struct table_status_params *params,
                         struct table_status_result *result)
 {
+    struct dmi_id id = call_device(&params->ref);
     /* Without NOFLUSH thin and cache commit their metadata: that is a write. */
     uint32_t flags = params->flags | (call->may_write ? 0 : DMI_NOFLUSH);
 
-    return status(call, &params->ref, flags, result);
+    return status(call, &id, flags, result);
 }
 
 int method_device_wait(struct call *call, const struct device_wait_params *params,
                        struct device_wait_result *result)
 {
+    /* By its number, as it was waited for: the event may have been a rename. */
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = call->device};
     struct table_status_result now = {0};
-    int rc = status(call, &params->ref, DMI_NOFLUSH, &now);
+    int rc = status(call, &id, DMI_NOFLUSH, &now);
 
+    (void)params;
     if (rc == 0) {
         result->info = now.info;
         result->targets = now.targets;
@@ -147,6 +150,24 @@ static void release_message(void *thing)
     dmi_message_done(thing);
 }
 
+/* Without a live table there is no target to hear a message: the kernel says EINVAL to that too. */
+static int fail_message(struct call *call, const struct dmi_id *id, int rc)
+{
+    struct dmi_info info;
+
+    (void)call_fail_kernel(call, rc);
+    if (rc == -EMSGSIZE) {
+        call->failure.data.state = "the message was carried out; only its output was lost";
+    } else if (rc == -EINVAL && dmi_device_status(&call->dm, id, 0, &info) == 0 &&
+               !(info.flags & DMI_ACTIVE_PRESENT)) {
+        (void)call_fail(call, ERROR_NO_TABLE,
+                        "There is no live table on %s, so no target to hear a message.",
+                        call->subject);
+        call->failure.data.hint = "load a table and resume the device first";
+    }
+    return CALL_FAILED;
+}
+
 int method_target_msg(struct call *call, const struct target_msg_params *params,
                       struct target_msg_result *result)
 {
@@ -162,14 +183,10 @@ int method_target_msg(struct call *call, const struct target_msg_params *params,
     }
     int rc = dmi_target_msg(&call->dm, &id, params->sector, params->message, flags,
                             params->max_output, message);
-    if (rc == -EMSGSIZE) {
-        (void)call_fail_kernel(call, rc);
-        call->failure.data.state = "the message was carried out; only its output was lost";
-        return CALL_FAILED;
+    if (rc < 0) {
+        return fail_message(call, &id, rc);
     }
-    if (rc == 0) {
-        rc = call_own(call, message, release_message);
-    }
+    rc = call_own(call, message, release_message);
     if (rc == 0) {
         result->output = message->output;
         rc = call_info(call, &message->info, &result->info);

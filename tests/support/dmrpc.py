@@ -43,6 +43,7 @@ class Client:
         self.socket.connect(str(path))
         self.buffer = b""
         self.count = 0
+        self.methods = {}  # of the calls that are not answered yet, by id
 
     def close(self):
         self.socket.close()
@@ -85,23 +86,24 @@ class Client:
     def start(self, method, /, **params):
         """Sends a call and returns its id."""
         self.count += 1
+        self.methods[self.count] = method
         self.send(json.dumps(self.request(method, params, self.count)) + "\n")
         return self.count
 
-    def finish(self, ident, method=None):
+    def finish(self, ident):
         """The reply to `ident`, which must be the next one."""
         line = self.read_line()
         assert line, "the server closed the connection instead of answering"
         reply = json.loads(line)
         assert reply["jsonrpc"] == "2.0" and reply["id"] == ident, reply
         if Client.recorded is not None:
-            Client.recorded.append((method, reply))
+            Client.recorded.append((self.methods.pop(ident), reply))
         if "error" in reply:
             raise RpcError(reply["error"])
         return reply["result"]
 
     def call(self, method, /, **params):
-        return self.finish(self.start(method, **params), method)
+        return self.finish(self.start(method, **params))
 
     def __getattr__(self, method):
         if method.startswith("_"):

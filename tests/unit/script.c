@@ -14,13 +14,14 @@
 
 void script_bytes_add(struct script_bytes *bytes, const void *data, size_t size)
 {
-    unsigned char *grown = realloc(bytes->data, bytes->size + size + 1);
-
-    assert_non_null(grown);
-    if (size) {
-        memcpy(grown + bytes->size, data, size);
+    if (bytes->capacity < bytes->size + size + 1) {
+        bytes->capacity = 2 * (bytes->size + size + 1);
+        bytes->data = realloc(bytes->data, bytes->capacity);
+        assert_non_null(bytes->data);
     }
-    bytes->data = grown;
+    if (size) {
+        memcpy(bytes->data + bytes->size, data, size);
+    }
     bytes->size += size;
 }
 

@@ -29,6 +29,7 @@ enum {
 struct script_bytes {
     unsigned char *data;
     size_t size;
+    size_t capacity;
     size_t last; /* offset of the record added last */
 };
 

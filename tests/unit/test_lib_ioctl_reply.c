@@ -341,6 +341,72 @@ static void test_mutations(void **state)
     }
 }
 
+/* Puts `gap` bytes between the first two records, and `next` right again. */
+static void widen(struct reply *reply, size_t next_offset, size_t gap)
+{
+    unsigned char *payload;
+    uint32_t next;
+
+    reply->buffer = realloc(reply->buffer, reply->size + gap);
+    assert_non_null(reply->buffer);
+    payload = (unsigned char *)(reply->buffer + 1);
+    memcpy(&next, payload + next_offset, sizeof(next));
+    memmove(payload + next + gap, payload + next, reply->size - sizeof(struct dm_ioctl) - next);
+    next += (uint32_t)gap;
+    memcpy(payload + next_offset, &next, sizeof(next));
+    reply->size += gap;
+    reply->buffer->data_size = (uint32_t)reply->size;
+    reply->buffer->target_count = 2;
+}
+
+/* Whole records, but where no kernel puts them. */
+static void test_misaligned(void **state)
+{
+    static const struct {
+        enum reply_kind kind;
+        size_t next_offset;
+    } cases[] = {
+        {OLD_NAMES, offsetof(struct dm_name_list, next)},
+        {VERSIONS, offsetof(struct dm_target_versions, next)},
+        {TARGETS, offsetof(struct dm_target_spec, next)},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (size_t gap = 1; gap <= 8; gap++) {
+            struct reply reply = reply_new(cases[i].kind);
+
+            widen(&reply, cases[i].next_offset, gap);
+            assert_int_equal(reply_read(&reply), gap == 8 ? 0 : -EBADMSG);
+            reply_free(&reply);
+        }
+    }
+}
+
+/* Callers copy them into a struct dmi_info's strings: the kernel's limits hold here too. */
+static void test_long_strings(void **state)
+{
+    static const struct {
+        int name, uuid, expected;
+    } cases[] = {{127, 128, 1}, {128, 128, -EBADMSG}, {127, 129, -EBADMSG}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct script_bytes out = {0};
+        struct ioctl_payload payload = {0};
+        struct dmi_device_entry entry;
+        char name[200] = {0}, uuid[200] = {0};
+
+        memset(name, 'n', (size_t)cases[i].name);
+        memset(uuid, 'u', (size_t)cases[i].uuid);
+        script_add_device(&out, 0xfe00, name, 7, DM_NAME_LIST_FLAG_HAS_UUID, uuid);
+        payload.bytes = out.data;
+        payload.size = out.size;
+        assert_int_equal(ioctl_reply_next_device(&payload, 45, &entry), cases[i].expected);
+        script_bytes_done(&out);
+    }
+}
+
 /* Every length that a kernel might have reported. */
 static void test_cut(void **state)
 {
@@ -525,7 +591,9 @@ int main(void)
         cmocka_unit_test(test_valid),
         cmocka_unit_test(test_info_flags),
         cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_misaligned),
         cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_long_strings),
         cmocka_unit_test(test_every_byte),
         cmocka_unit_test(test_random_damage),
         cmocka_unit_test(test_random_damage_to_calls),

@@ -17,7 +17,7 @@ static char usual[] = "Character devices:\n"
                       "253 device-mapper\n"
                       "252 device-mapper-not\n"
                       "251 not device-mapper\n"
-                      "    device-mapper\n"
+                      " device-mapper\n"
                       "99999999999 device-mapper\n"
                       "  9 device-mapper\n"
                       "250 device-mapper"; /* cut: not believed */

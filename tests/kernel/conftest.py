@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel tests share: one dmrpcd on the kernel for all of them, disks, devices, and the watch over what is left.
+
+They run inside the machine of `run`, as root. Every reply that any of them gets is held against the schema.
+"""
+
+import itertools
+import os
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "support"), str(HERE.parent / "support")]
+
+# pylint: disable=wrong-import-position
+import dm  # noqa: E402
+from contract import Contract  # noqa: E402
+from disks import Disk  # noqa: E402
+from dmrpc import Client, Daemon, RpcError  # noqa: E402
+from probe import Trace  # noqa: E402
+from tasks import Uevents  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    """What judges the whole run comes last."""
+    items.sort(key=lambda item: item.path.name == "test_contract.py")
+
+
+@pytest.fixture(scope="session")
+def contract():
+    return Contract()
+
+
+@pytest.fixture(scope="session")
+def foreign():
+    """Devices that were there before: on a host they are somebody's, and stay."""
+    return set(dm.listed())
+
+
+@pytest.fixture(scope="session")
+def folder():
+    """For sockets; others may enter it."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="dmrpc-test-", dir="/run"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def daemons(folder):
+    """Makes daemons on the kernel: daemons("--reply-bytes", 4096)."""
+    numbers = itertools.count()
+
+    def make(*arguments, **options):
+        home = folder / str(next(numbers))
+        home.mkdir(mode=0o755)
+        return Daemon(home, *arguments, simulate=False, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def daemon(daemons):
+    """The one that serves all tests; it must end well after all of them."""
+    with daemons() as served:
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def watch(request, contract, foreign):
+    """After each test: no device is left, and all that was answered fits the schema."""
+    Client.recorded = []
+    yield
+    recorded, Client.recorded = Client.recorded, None
+    left = dm.clean(foreign)
+    faults = [fault for method, reply in recorded for fault in contract.check(method, reply)]
+    assert not faults, "\n".join(faults)
+    assert not left, f"{request.node.name} left devices behind: {left}"
+
+
+@pytest.fixture
+def client(daemon, watch):  # pylint: disable=unused-argument
+    with daemon.client() as connection:
+        yield connection
+
+
+@pytest.fixture
+def other(daemon, watch):  # pylint: disable=unused-argument
+    """A second connection."""
+    with daemon.client() as connection:
+        yield connection
+
+
+@pytest.fixture
+def disk(watch):  # pylint: disable=unused-argument
+    """Makes disks: disk(size_kib)."""
+    made = []
+
+    def make(size_kib=4096, **options):
+        made.append(Disk(size_kib, **options))
+        return made[-1]
+
+    yield make
+    for each in reversed(made):
+        each.close()
+
+
+class Devices:
+    """Makes devices by a client, and takes those away that are still there at the end, last first."""
+
+    def __init__(self, client, test):
+        self.client = client
+        self.prefix = "kt-" + re.sub(r"\W.*", "", test.removeprefix("test_"))[:60] + "-"
+        self.made = []
+
+    def name(self):
+        return f"{self.prefix}{len(self.made)}"
+
+    def create(self, name=None, **params):
+        info = self.client.device_create(name=name or self.name(), **params)
+        self.made.append(info["device"])
+        return info
+
+    def load(self, targets, name=None, flags=(), **params):
+        """A device with an inactive table."""
+        info = self.create(name, **params)
+        self.client.table_load(device=info["device"], targets=targets, flags=list(flags))
+        return self.client.device_status(device=info["device"])
+
+    def make(self, targets, name=None, flags=(), **params):
+        """A device with a live table."""
+        info = self.load(targets, name, flags, **params)
+        return self.client.device_resume(device=info["device"])
+
+    def gone(self, info):
+        """The test has removed it."""
+        self.made.remove(info["device"])
+
+    def remove_all(self):
+        while self.made:
+            device = self.made.pop()
+            try:
+                self.client.device_remove(device=device)
+            except RpcError as error:
+                assert error.name == "device_not_found", error
+
+
+@pytest.fixture
+def devices(client, disk, request):  # pylint: disable=unused-argument
+    made = Devices(client, request.node.name)
+    yield made
+    if not request.node.stash.get(FAILED, False):
+        made.remove_all()
+
+
+FAILED = pytest.StashKey()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    outcome = yield
+    if outcome.get_result().failed:
+        item.stash[FAILED] = True
+
+
+@pytest.fixture
+def uevents():
+    events = Uevents()
+    yield events
+    events.close()
+
+
+@pytest.fixture
+def trace():
+    probe = Trace()
+    yield probe
+    probe.close()
+
+
+@pytest.fixture
+def alone(foreign):
+    """For what reaches every device of the host."""
+    if foreign:
+        pytest.skip(f"this host has device-mapper devices of its own: {sorted(foreign)}")

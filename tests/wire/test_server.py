@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon as a process: start, socket, limits, access, end."""
+
+import grp
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+
+import pytest
+
+import dmrpc
+
+ZERO = {"start": 0, "length": 2048, "type": "zero", "params": ""}
+
+
+def run(*args, timeout=20):
+    command = [str(dmrpc.build_dir() / "server" / "dmrpcd"), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+# --- command line ---
+
+def test_help_and_version():
+    assert run("--help").stdout.startswith("Usage: dmrpcd")
+    assert run("--help").returncode == 0
+    assert run("--version").stdout.startswith("dmrpcd ")
+
+
+@pytest.mark.parametrize("args", [
+    ["--no-such"], ["word"], ["--socket"], ["--depth", "x"], ["--depth", "-1"], ["--depth", "0"],
+    ["--depth", "99999999999999999999"], ["--depth", "5x"]])
+def test_wrong_usage_is_2(args):
+    result = run("--simulate", *args)
+    assert result.returncode == 2 and result.stderr
+
+
+@pytest.mark.skipif(os.path.exists("/dev/mapper/control"), reason="this host has device-mapper")
+def test_no_kernel_is_1_with_one_line(tmp_path):
+    result = run("--socket", tmp_path / "s")
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1 and "modprobe dm_mod" in result.stderr
+
+
+def test_no_such_group_is_1(tmp_path):
+    result = run("--simulate", "--socket", tmp_path / "s", "--group", "no-such-group")
+    assert result.returncode == 1 and "no group" in result.stderr
+
+
+@pytest.mark.parametrize("text, part", [
+    ("{", "line 1"), ('{"nope": 1}', '"/nope"'), ('{"limits": {"depth": "x"}}', '"/limits/depth"'),
+    ('{"limits": {"depth": 1}}', '"/limits/depth"'), ('{"socket": ""}', '"/socket"'), ("[1]", "object")])
+def test_bad_configuration_is_1(tmp_path, text, part):
+    (tmp_path / "c.json").write_text(text)
+    result = run("--simulate", "--config", tmp_path / "c.json")
+    assert result.returncode == 1 and part in result.stderr
+
+
+def test_missing_configuration_is_1(tmp_path):
+    assert run("--simulate", "--config", tmp_path / "none").returncode == 1
+
+
+def test_configuration_file_and_command_line(tmp_path):
+    (tmp_path / "c.json").write_text('{"limits": {"depth": 10, "batch": 5}}')
+    with dmrpc.Daemon(tmp_path, "--batch", 6, "--config", tmp_path / "c.json") as daemon:
+        with daemon.client() as client:
+            limits = client.server_info()["limits"]
+            assert limits["depth"] == 10 and limits["batch"] == 6 and limits["values"] == 262144
+
+
+# --- the socket ---
+
+def test_socket_mode_and_group(tmp_path):
+    group = grp.getgrgid(os.getgid()).gr_name
+    with dmrpc.Daemon(tmp_path, "--group", group) as daemon:
+        status = daemon.socket.stat()
+        assert stat.S_IMODE(status.st_mode) == 0o660 and status.st_gid == os.getgid()
+    assert not daemon.socket.exists()
+
+
+def test_second_daemon_on_one_path_refuses(daemon):
+    result = run("--simulate", "--socket", daemon.socket)
+    assert result.returncode == 1 and "Another dmrpcd" in result.stderr
+    with daemon.client() as client:
+        assert client.version()
+
+
+def test_stale_socket_is_replaced(tmp_path):
+    path = tmp_path / "dmrpcd.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with dmrpc.Daemon(tmp_path) as daemon, daemon.client() as client:
+        assert client.version()
+
+
+def test_other_files_are_left_alone(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    assert run("--simulate", "--socket", path).returncode == 1
+    assert path.read_text() == "data"
+
+
+def test_a_socket_that_is_no_longer_ours_stays(tmp_path):
+    with dmrpc.Daemon(tmp_path) as daemon:
+        daemon.socket.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(daemon.socket))
+    assert daemon.socket.exists()
+
+
+def test_too_long_a_path_is_1(tmp_path):
+    assert run("--simulate", "--socket", tmp_path / ("x" * 120)).returncode == 1
+
+
+# --- the end ---
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_clean_exit(tmp_path, signum):
+    with dmrpc.Daemon(tmp_path) as daemon:
+        daemon.stop(signum)
+
+
+def test_waits_are_answered_at_the_end(tmp_path):
+    with dmrpc.Daemon(tmp_path) as daemon, daemon.client() as client:
+        client.device_create(name="d")
+        ident = client.start("device_wait", name="d", event_nr=0)
+        # Another call's answer shows that the wait has been taken in.
+        client.finish(client.start("version"))
+        daemon.process.send_signal(signal.SIGTERM)
+        with pytest.raises(dmrpc.RpcError) as caught:
+            client.finish(ident)
+        assert caught.value.name == "shutting_down"
+        assert client.read_all() == b""
+
+
+def test_what_was_accepted_is_answered_at_the_end(tmp_path):
+    with dmrpc.Daemon(tmp_path) as daemon, daemon.client() as client:
+        count = 500
+        for _ in range(count):
+            client.start("list_devices")
+        client.finish(1)
+        daemon.process.send_signal(signal.SIGTERM)
+        lines = client.read_all().splitlines()
+        for number, line in enumerate(lines, 2):
+            reply = json.loads(line)
+            assert reply["id"] == number
+            assert "result" in reply or reply["error"]["data"]["error"] == "shutting_down"
+
+
+# --- limits: one past each ---
+
+def reply_and_end(client):
+    """The one reply there is, and that the connection ends after it."""
+    line = client.read_line()
+    assert client.read_all() == b""
+    return json.loads(line)
+
+
+def test_limit_of_bytes(tmp_path):
+    with dmrpc.Daemon(tmp_path, "--request-bytes", 2000) as daemon:
+        text = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "version", "x": ""})
+        with daemon.client() as client:
+            client.send(text[:-2] + "x" * (2000 - len(text)) + text[-2:])
+            assert "result" in json.loads(client.read_line())
+            client.send(text[:-2] + "x" * (2001 - len(text)) + text[-2:])
+            reply = reply_and_end(client)
+            assert reply["error"]["code"] == -32600 and reply["error"]["data"]["limit"] == 2000
+
+
+def test_limit_of_values(tmp_path):
+    with dmrpc.Daemon(tmp_path, "--values", 20) as daemon, daemon.client() as client:
+        text = '{"jsonrpc":"2.0","id":1,"method":"version","x":[%s]}'
+        client.send(text % ",".join(["1"] * 15))  # the object, its four members, fifteen items
+        assert "result" in json.loads(client.read_line())
+        client.send(text % ",".join(["1"] * 16))
+        assert reply_and_end(client)["error"]["data"]["limit"] == 20
+
+
+def test_limit_of_replies(tmp_path):
+    with dmrpc.Daemon(tmp_path, "--reply-bytes", 4096) as daemon, daemon.client() as client:
+        for i in range(60):
+            client.device_create(name=f"device-{i}")
+        with pytest.raises(dmrpc.RpcError) as caught:
+            client.list_devices()
+        assert caught.value.name == "reply_too_large"
+        assert client.list_devices(name_prefix="device-1")["devices"]
+
+
+def take_places(daemon, count):
+    """Connections that are served. One that was closed a moment ago may still hold a place: try again."""
+    held = []
+    deadline = time.monotonic() + 10
+    while len(held) < count and time.monotonic() < deadline:
+        client = daemon.client()
+        try:
+            client.send('{"jsonrpc":"2.0","id":1,"method":"version"}')
+            assert "result" in json.loads(client.read_line())
+            held.append(client)
+        except (AssertionError, OSError):
+            client.close()
+    assert len(held) == count
+    return held
+
+
+def test_limit_of_connections(tmp_path):
+    with dmrpc.Daemon(tmp_path, "--connections", 3, "--connections-per-user", 3) as daemon:
+        held = take_places(daemon, 3)
+        with daemon.client() as extra:
+            assert reply_and_end(extra)["error"]["data"]["error"] == "overloaded"
+        held.pop().close()
+        held += take_places(daemon, 1)
+        for client in held:
+            client.close()
+
+
+def test_limit_of_connections_per_user(tmp_path):
+    with dmrpc.Daemon(tmp_path, "--connections-per-user", 2) as daemon:
+        held = take_places(daemon, 2)
+        with daemon.client() as extra:
+            error = reply_and_end(extra)["error"]
+            assert error["data"]["limit"] == 2 and "user" in error["message"]
+        for client in held:
+            client.close()
+
+
+def test_limit_of_unsent_bytes(tmp_path):
+    """Who does not read is not read from: the daemon holds little, and all is answered in the end."""
+    with dmrpc.Daemon(tmp_path, "--unsent-bytes", 4096) as daemon, daemon.client() as client:
+        request = b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}'
+        client.send(request * 400)
+        time.sleep(0.3)  # time enough to answer them all, were there no limit
+        status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
+        held = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+        sanitized = "asan" in str(dmrpc.build_dir()) or "tsan" in str(dmrpc.build_dir())
+        assert sanitized or held < 30000  # KiB; the replies together are 30 MB
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.read_all().count(b"\n") == 400
+
+
+def test_limit_of_stalls(tmp_path):
+    with dmrpc.Daemon(tmp_path, "--stall-seconds", 1, "--unsent-bytes", 4096) as daemon:
+        with daemon.client() as client:
+            client.send(b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}' * 100)
+            time.sleep(2.5)  # the peer that reads nothing
+            data = b""
+            try:
+                data = client.read_all()
+            except ConnectionResetError:
+                pass
+            assert data.count(b"\n") < 100
+
+
+def test_limit_of_all_memory(tmp_path):
+    with dmrpc.Daemon(tmp_path, "--total-bytes", 1 << 20) as daemon, daemon.client() as client:
+        client.send(b'{"jsonrpc":"2.0","id":1,"method":"version","x":"')
+        for _ in range(40):
+            try:
+                client.send(b"x" * 65536)
+            except (BrokenPipeError, ConnectionResetError):
+                break
+        assert json.loads(client.read_line())["error"]["data"]["error"] == "overloaded"
+        with daemon.client() as other:
+            assert other.version()
+
+
+# --- access ---
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
+def test_others_may_only_read(tmp_path):
+    other = 65533
+    with dmrpc.Daemon(tmp_path) as daemon:
+        with daemon.client() as client:
+            client.device_create(name="d")
+        os.chmod(daemon.socket, 0o666)
+        for folder in [tmp_path, *tmp_path.parents][:3]:
+            os.chmod(folder, 0o755)
+        script = (
+            "import json,socket,sys\n"
+            "s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+            "s.sendall(sys.argv[2].encode()); s.shutdown(socket.SHUT_WR)\n"
+            "print(s.makefile().read())\n")
+        calls = ('{"jsonrpc":"2.0","id":1,"method":"device_status","params":{"name":"d"}}'
+                 '{"jsonrpc":"2.0","id":2,"method":"device_remove","params":{"name":"d"}}'
+                 '{"jsonrpc":"2.0","method":"device_remove","params":{"name":"d"}}'
+                 '{"jsonrpc":"2.0","id":3,"method":"table_status","params":{"name":"d"}}'
+                 '{"jsonrpc":"2.0","id":4,"method":"remove_all","params":{"confirm":true}}')
+        out = subprocess.run(
+            ["setpriv", f"--reuid={other}", f"--regid={other}", "--clear-groups", "/usr/bin/python3", "-c",
+             script, str(daemon.socket), calls], capture_output=True, text=True, check=True).stdout
+        replies = [json.loads(line) for line in out.split("\n") if line]
+        assert [reply["id"] for reply in replies] == [1, 2, 3, 4]
+        assert "result" in replies[0] and "result" in replies[2]
+        for refused in (replies[1], replies[3]):
+            assert refused["error"]["data"]["error"] == "permission_denied"
+        with daemon.client() as client:
+            assert client.device_status(name="d")
