@@ -3,7 +3,9 @@
 
 import json
 import os
+import signal
 import socket
+import sys
 import time
 
 COLOURS = {"heading": "1", "arrow": "2", "key": "34", "str": "32", "int": "33", "bool": "35", "NoneType": "35",
@@ -22,7 +24,12 @@ def paint(text, colour):
 
 
 def show(text=""):
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Nobody reads on: what was made must still be removed, in silence.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
 
 
 def plain(value):
@@ -114,11 +121,14 @@ class Client:
         """Sends a request or a batch, and returns the reply; both are shown."""
         show_message("-->", document)
         before = time.perf_counter()
-        self.socket.sendall(json.dumps(document).encode() + b"\n")
-        line = self.lines.readline()
+        try:
+            self.socket.sendall(json.dumps(document).encode() + b"\n")
+            line = self.lines.readline()
+        except OSError as error:
+            raise Mismatch(f"{label}: no reply from dmrpcd: {error}") from None
         self.times.append((label, time.perf_counter() - before))
         if not line:
-            raise Mismatch("dmrpcd closed the connection instead of answering")
+            raise Mismatch(f"{label}: dmrpcd closed the connection instead of answering")
         reply = json.loads(line)
         show_message("<--", reply)
         return reply

@@ -81,8 +81,8 @@ class Demo:
     # ---- what more than one step does ----
 
     def create(self, name):
-        self.client.call("device_create", {"name": name}, {"name": name, "uuid": None, "flags": [], "path": is_node})
         self.stage.devices.append(name)
+        self.client.call("device_create", {"name": name}, {"name": name, "uuid": None, "flags": [], "path": is_node})
 
     def load(self, name, lines):
         self.client.call("table_load", {"name": name, "targets": lines}, {"name": name, "flags": has_waiting_table})
@@ -116,7 +116,11 @@ class Demo:
         self.step("Which interface has the kernel, and are there devices already?")
         wanted = {"version": {"major": 4, "minor": int, "patch": int}, "backend": "kernel"}
         self.version = self.client.call("version", None, wanted)["version"]
-        self.others = bool(self.client.call("list_devices", None, {"devices": list})["devices"])
+        names = [each["name"] for each in self.client.call("list_devices", None, {"devices": list})["devices"]]
+        # What bears one of our names is ours from here on, and will be removed.
+        if any(name.startswith(PREFIX) for name in names):
+            raise Mismatch(f"there are devices named {PREFIX}* already: remove them first")
+        self.others = bool(names)
 
     def make_disks(self):
         self.step("Two loop devices to map")
@@ -172,7 +176,6 @@ class Demo:
         self.step("Two devices to build a thin-pool on, in one batch")
         calls = []
         for name, disk, start, length in ((META, 0, 20, 2), (DATA, 1, 8, 16)):
-            # Before the call: where the batch fails half-way, whatever there is of it goes.
             self.stage.devices.append(name)
             table = [line(0, length * MIB, "linear", f"{self.disks[disk]} {start * MIB}")]
             calls += [("device_create", {"name": name}, {"name": name}),

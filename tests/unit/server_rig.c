@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "transport.h"
+
 static const double PATIENCE = 20; /* seconds: a test that has to wait this long has failed */
 
 static double now(void)
