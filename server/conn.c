@@ -435,7 +435,7 @@ static void linger(struct conn *conn)
 /* --- what next --- */
 
 /* Nothing more will come of it, now or later. */
-static bool is_over(const struct conn *conn)
+static bool is_over(struct conn *conn)
 {
     if (conn->broken) {
         return true;
@@ -444,7 +444,7 @@ static bool is_over(const struct conn *conn)
     return conn->eof && !owes && (conn->closing || !conn->parked);
 }
 
-static bool wants_input(const struct conn *conn)
+static bool wants_input(struct conn *conn)
 {
     if (conn->eof) {
         return false;

@@ -78,12 +78,14 @@ static void words_add(struct words *words, const char *word)
     if (n > 0 && (size_t)n < sizeof(words->text) - words->length) {
         words->length += (size_t)n;
     }
+    words->text[words->length] = '\0'; /* whole words only */
 }
 
-static const struct flag_row *flag_find(const char *name)
+static const struct flag_row *flag_find(const json_t *name)
 {
     for (size_t i = 0; i < flag_count; i++) {
-        if (strcmp(flag_table[i].name, name) == 0) {
+        if (strlen(flag_table[i].name) == json_string_length(name) &&
+            strcmp(flag_table[i].name, json_string_value(name)) == 0) {
             return &flag_table[i];
         }
     }
@@ -121,7 +123,7 @@ static int decode_flags(struct decoder *d, const struct field *field, const json
         if (!json_is_string(item)) {
             return refuse(d, "must be a flag's name");
         }
-        const struct flag_row *row = flag_find(json_string_value(item));
+        const struct flag_row *row = flag_find(item);
         if (!row || !(row->bit & field->flags)) {
             return refuse_flag(d, field, row);
         }
@@ -135,13 +137,30 @@ static int decode_flags(struct decoder *d, const struct field *field, const json
     return 0;
 }
 
+static int refuse_range(struct decoder *d, const struct field *field)
+{
+    if (field->kind == FIELD_I64) {
+        return refuse(d, "out of range: %" PRId64 " to %" PRId64, (int64_t)field->min,
+                      (int64_t)field->max);
+    }
+    return refuse(d, "out of range: %" PRIu64 " to %" PRIu64, field->min, field->max);
+}
+
 /* A real number where an integer belongs: too large for 64 bits (see envelope.h), or a fraction. */
 static int refuse_real(struct decoder *d, const struct field *field, double value)
 {
     if (value >= 0x1p63 || value < -0x1p63) {
-        return refuse(d, "out of range: at most %" PRIu64, field->max);
+        return refuse_range(d, field);
     }
     return refuse(d, "must be an integer, written without fraction or exponent");
+}
+
+static bool is_in_range(const struct field *field, int64_t value)
+{
+    if (field->kind == FIELD_I64) {
+        return value >= (int64_t)field->min && value <= (int64_t)field->max;
+    }
+    return value >= 0 && (uint64_t)value >= field->min && (uint64_t)value <= field->max;
 }
 
 static int decode_number(struct decoder *d, const struct field *field, const json_t *json,
@@ -153,16 +172,10 @@ static int decode_number(struct decoder *d, const struct field *field, const jso
     if (!json_is_integer(json)) {
         return refuse(d, "must be an integer");
     }
-    json_int_t value = json_integer_value(json);
-    if (field->kind == FIELD_I64) {
-        if (value < (int64_t)field->min || value > (int64_t)field->max) {
-            return refuse(d, "out of range: %" PRId64 " to %" PRId64, (int64_t)field->min,
-                          (int64_t)field->max);
-        }
-    } else if (value < 0 || (uint64_t)value < field->min || (uint64_t)value > field->max) {
-        return refuse(d, "out of range: %" PRIu64 " to %" PRIu64, field->min, field->max);
+    if (!is_in_range(field, json_integer_value(json))) {
+        return refuse_range(d, field);
     }
-    *ret_value = value;
+    *ret_value = json_integer_value(json);
     return 0;
 }
 

@@ -93,6 +93,12 @@ static const char *errno_name(int errnum)
     return name ? name : "unknown errno";
 }
 
+static const char *errno_words(int errnum)
+{
+    const char *words = strerrordesc_np(errnum);
+    return words ? words : "no words for it";
+}
+
 void failure_copy(char *to, size_t size, const char *from)
 {
     size_t length = strnlen(from, size - 1);
@@ -149,7 +155,7 @@ void failure_set_kernel(struct failure *failure, int rc, const struct dmi *dm, c
     const char *why = cause ? cause->why : "the kernel refused it";
     failure_set(failure, cause ? cause->id : ERROR_KERNEL_ERROR, "%s%s%s failed: %s (%s: %s).",
                 ioctl ? ioctl : "The call", device ? " on " : "", device ? device : "", why,
-                errno_name(-rc), strerrordesc_np(-rc));
+                errno_name(-rc), errno_words(-rc));
     failure->data.errnum = (uint32_t)-rc;
     failure->data.has_errnum = true;
     failure->data.errno_name = errno_name(-rc);

@@ -72,6 +72,12 @@ static bool is_free(const struct order_entry *entry)
             return false;
         }
     }
+    /* One that came later runs already where only a refresh told that the device is the same. */
+    for (const struct order_entry *e = entry->next; e; e = e->next) {
+        if (e->running && conflict(e, entry)) {
+            return false;
+        }
+    }
     return true;
 }
 

@@ -5,7 +5,7 @@
  * The kernel does not bear two changes of one device at once (Linux 6.1 crashes),
  * and a retry must not overtake its first try. An entry stands for a call that
  * changes something, with a key for each way its device can be named: an entry
- * runs when no earlier one shares a key with it. Loop thread only.
+ * runs when no earlier one, and none that runs, shares a key with it. Loop thread only.
  */
 #ifndef DMRPC_ORDER_H
 #define DMRPC_ORDER_H

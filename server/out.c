@@ -79,7 +79,7 @@ void out_put(struct out *out, const void *bytes, size_t length)
     if (out->error) {
         return;
     }
-    if (length > out->limit - out->length) {
+    if (length > out->limit || out->length > out->limit - length) {
         out->error = -EMSGSIZE;
         return;
     }

@@ -239,7 +239,7 @@ bool rpc_begin(struct dispatcher *dispatcher, const struct peer *peer, const cha
 void rpc_abandon(struct rpc *rpc)
 {
     rpc->owner = NULL;
-    if (rpc->parked) {
+    if (rpc->parked && rpc->call.parked) { /* and its event has not come */
         dispatch_forget(&rpc->call);
         (void)rpc_free(rpc);
     }

@@ -20,7 +20,8 @@ static const ev_tstamp LIST_INTERVAL = 0.010; /* seconds */
 
 struct waits {
     struct dispatcher *dispatcher;
-    struct call *first;
+    struct call *first; /* those that wait */
+    struct call *due;   /* those that a list has something to say of, while it is gone through */
     struct dmi_transport *transport; /* an open file of our own; NULL until the first wait */
     struct dmi dm;                   /* to arm, from the loop thread */
     ev_io readable;
@@ -81,21 +82,37 @@ static int open_and_arm(struct waits *waits)
 
 /* --- the line of those that wait --- */
 
-void waits_remove(struct waits *waits, struct call *call)
+static void line_push(struct call **line, struct call *call)
+{
+    call->wait.line = line;
+    call->wait.previous = NULL;
+    call->wait.next = *line;
+    if (*line) {
+        (*line)->wait.previous = call;
+    }
+    *line = call;
+}
+
+static void line_remove(struct call *call)
 {
     struct wait *wait = &call->wait;
 
     if (wait->previous) {
         wait->previous->wait.next = wait->next;
     } else {
-        waits->first = wait->next;
+        *wait->line = wait->next;
     }
     if (wait->next) {
         wait->next->wait.previous = wait->previous;
     }
-    ev_timer_stop(waits->dispatcher->loop, &wait->timer);
+}
+
+void waits_remove(struct waits *waits, struct call *call)
+{
+    line_remove(call);
+    ev_timer_stop(waits->dispatcher->loop, &call->wait.timer);
     call->parked = false;
-    if (!waits->first) {
+    if (!waits->first && !waits->due) {
         ev_io_stop(waits->dispatcher->loop, &waits->readable);
         ev_timer_stop(waits->dispatcher->loop, &waits->pace);
     }
@@ -120,13 +137,9 @@ static void park(struct waits *waits, struct call *call, const struct dmi_info *
 
     *wait = (struct wait){.device = info->device,
                           .event_nr = params->event_nr,
-                          .timeout_ms = params->timeout_ms,
-                          .next = waits->first};
+                          .timeout_ms = params->timeout_ms};
     memcpy(wait->name, info->name, sizeof(wait->name));
-    if (waits->first) {
-        waits->first->wait.previous = call;
-    }
-    waits->first = call;
+    line_push(&waits->first, call);
     call->parked = true;
     if (params->has_timeout_ms) {
         ev_timer_init(&wait->timer, on_timeout, params->timeout_ms / 1000., 0.);
@@ -204,15 +217,12 @@ static bool is_affected(const struct waits *waits, const struct wait *wait)
 }
 
 /* Compares as the kernel's own wait does: the number differs. */
-static void compare(struct waits *waits, struct call *call)
+static void settle(struct waits *waits, struct call *call)
 {
     const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = call->wait.device};
     struct dmi_info info;
-
-    if (!is_affected(waits, &call->wait)) {
-        return;
-    }
     int rc = dmi_device_status(&call->dm, &id, 0, &info);
+
     if (rc == 0 && info.event_nr != call->wait.event_nr) {
         waits_remove(waits, call);
         dispatch_unpark(call);
@@ -220,12 +230,32 @@ static void compare(struct waits *waits, struct call *call)
     }
     /* A rename moves the number: where it has not moved, another device has taken this one's. */
     if (rc == 0 && strcmp(info.name, call->wait.name) == 0) {
+        line_remove(call);
+        line_push(&waits->first, call);
         return;
     }
     waits_remove(waits, call);
     (void)call_fail(call, ERROR_DEVICE_NOT_FOUND, "%s was removed while it was waited for.",
                     call->subject);
     dispatch_end(call);
+}
+
+/*
+ * To answer one may close its connection and so remove others from the line: those
+ * that are affected are set apart first, and then taken from there one by one.
+ */
+static void compare(struct waits *waits)
+{
+    for (struct call *call = waits->first, *next; call; call = next) {
+        next = call->wait.next;
+        if (is_affected(waits, &call->wait)) {
+            line_remove(call);
+            line_push(&waits->due, call);
+        }
+    }
+    while (waits->due) {
+        settle(waits, waits->due);
+    }
 }
 
 static void fail_all(struct waits *waits, int rc)
@@ -247,10 +277,7 @@ static void on_list_end(struct job *job)
         fail_all(waits, waits->list_rc);
         return;
     }
-    for (struct call *call = waits->first, *next; call; call = next) {
-        next = call->wait.next;
-        compare(waits, call);
-    }
+    compare(waits);
     dmi_device_list_done(&waits->list);
     if (waits->first) {
         ev_timer_set(&waits->pace, LIST_INTERVAL, 0.);

@@ -21,6 +21,7 @@ struct waits;
 
 /* In each struct call; used while it is parked. */
 struct wait {
+    struct call **line; /* the one it stands in */
     struct call *next, *previous;
     struct dmi_device device;
     char name[DMI_NAME_MAX + 1];

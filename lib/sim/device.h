@@ -14,7 +14,7 @@
 #include "stats.h"
 #include "table.h"
 
-enum { SIM_ANY_MINOR = UINT32_MAX };
+#define SIM_ANY_MINOR UINT32_MAX
 
 /* How to suspend; lockfs is what a plain suspend does. */
 enum { SIM_LOCKFS = 1 << 0, SIM_NOFLUSH = 1 << 1 };

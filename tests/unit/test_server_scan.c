@@ -239,7 +239,7 @@ static void test_bytes(void **state)
     assert_result(&limits, "                    [12345678]          ", SCAN_MORE); /* blanks are free */
     assert_result(&limits, "[12345678][12345678]", SCAN_MORE);
     assert_result(&limits, "[123456789]", SCAN_TOO_LONG);
-    assert_result(&limits, "[123456789", SCAN_TOO_LONG);
+    assert_result(&limits, "[1234567890", SCAN_TOO_LONG);
     assert_result(&limits, "\"12345678\"", SCAN_MORE);
     assert_result(&limits, "\"123456789\"", SCAN_TOO_LONG);
     assert_result(&limits, "1234567890 ", SCAN_MORE);

@@ -240,6 +240,7 @@ def test_wait_goes_with_its_connection(daemon):
         info = make(setup, "d")
     client = daemon.client()
     client.start("device_wait", name="d", event_nr=info["event_nr"])
+    client.call("version")  # the wait has been taken in, and its files are open
     with daemon.client() as other:
         other.version()
         before = open_files()

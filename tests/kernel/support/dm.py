@@ -9,7 +9,7 @@ import struct
 import subprocess
 
 # As in linux/dm-ioctl.h.
-DEV_CREATE, DEV_REMOVE = 3, 4
+LIST_DEVICES, DEV_CREATE, DEV_SUSPEND, TABLE_LOAD, TABLE_STATUS, TARGET_MSG = 2, 3, 6, 9, 12, 14
 HEADER = struct.Struct("=3I7IQ128s129s7x")
 
 
@@ -29,7 +29,7 @@ def by_number(device):
     return ("-j", str(device["major"]), "-m", str(device["minor"]))
 
 
-def listed():
+def listed_by_dmsetup():
     """{(major, minor): name as bytes} of all devices."""
     found = re.findall(rb"^(.*?)\t\((\d+):(\d+)\)$", dmsetup("ls"), re.MULTILINE | re.DOTALL)
     return {(int(major), int(minor)): name for name, major, minor in found}
@@ -98,19 +98,43 @@ def deps(device, *options):
     return {(int(major), int(minor)) for major, minor in re.findall(r"\((\d+), (\d+)\)", output)}
 
 
-def ioctl(command, name=b"", uuid=b"", flags=0, device=(0, 0)):
-    """One ioctl without a payload, by hand. The version is 4.0.0, which every kernel takes."""
-    major, minor = device
-    number = minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
-    head = HEADER.pack(4, 0, 0, HEADER.size, 0, 0, 0, flags, 0, 0, number, name, uuid)
-    buffer = bytearray(head)
+def ioctl(command, name=b"", uuid=b"", room=0):
+    """One ioctl without a payload, by hand: (header, payload). The version is 4.0.0, which every kernel takes."""
+    buffer = bytearray(HEADER.size + room)
+    HEADER.pack_into(buffer, 0, 4, 0, 0, len(buffer), HEADER.size, 0, 0, 0, 0, 0, 0, name, uuid)
     control = os.open("/dev/mapper/control", os.O_RDWR | os.O_CLOEXEC)
     try:
         # _IOWR(0xfd, command, struct dm_ioctl)
         fcntl.ioctl(control, 3 << 30 | HEADER.size << 16 | 0xFD << 8 | command, buffer)
     finally:
         os.close(control)
-    return HEADER.unpack(buffer)
+    return HEADER.unpack_from(buffer), bytes(buffer[HEADER.size:])
+
+
+def split(number):
+    """The kernel's huge_encode_dev, undone."""
+    return number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00
+
+
+def create_raw(name, uuid=b""):
+    """A device whose name and uuid are any bytes; dmsetup, too, takes less."""
+    header, _ = ioctl(DEV_CREATE, name, uuid)
+    major, minor = split(header[10])
+    return {"major": major, "minor": minor}
+
+
+def listed():
+    """{(major, minor): name as bytes} of all devices, quicker than dmsetup tells."""
+    _, payload = ioctl(LIST_DEVICES, room=1 << 20)
+    found, at = {}, 0
+    while True:
+        number, following = struct.unpack_from("=QI", payload, at)
+        if number == 0:
+            return found
+        found[split(number)] = payload[at + 12:payload.index(b"\0", at + 12)]
+        at += following
+        if following == 0:
+            return found
 
 
 def majors():
