@@ -10,12 +10,10 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "container_of.h"
 #include "decode.h"
 #include "encode.h"
 #include "waits.h"
-
-#define container_of(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 const struct method *method_find(const char *name)
 {

@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define container_of(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#include "container_of.h"
 
 /* A longer text would hold up every other client while it is parsed in the loop. */
 enum { PARSE_IN_LOOP = 65536 };

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "conn.h"
+#include "container_of.h"
 #include "listener.h"
 #include "log.h"
 #include "rpc.h"
@@ -26,11 +27,7 @@
 #include "transport.h"
 #include "waits.h"
 
-#define container_of(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-
-/* How long what runs may take after a signal. An ioctl that is stuck for good cannot be waited for.
- */
+/* How long what runs may take after a signal: an ioctl that is stuck cannot be waited for. */
 static const ev_tstamp EXIT_SECONDS = 20;
 
 struct server {

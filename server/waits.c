@@ -10,11 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container_of.h"
 #include "dispatch.h"
 #include "transport.h"
-
-#define container_of(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static const ev_tstamp LIST_INTERVAL = 0.010; /* seconds */
 
@@ -135,9 +133,8 @@ static void park(struct waits *waits, struct call *call, const struct dmi_info *
 {
     struct wait *wait = &call->wait;
 
-    *wait = (struct wait){.device = info->device,
-                          .event_nr = params->event_nr,
-                          .timeout_ms = params->timeout_ms};
+    *wait = (struct wait){
+        .device = info->device, .event_nr = params->event_nr, .timeout_ms = params->timeout_ms};
     memcpy(wait->name, info->name, sizeof(wait->name));
     line_push(&waits->first, call);
     call->parked = true;
