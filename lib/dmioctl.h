@@ -234,6 +234,13 @@ int dmi_dev_majors(struct dmi *dm, struct dmi_majors *ret_majors);
 int dmi_list_devices(struct dmi *dm, const char *name_prefix, const char *uuid_prefix,
                      struct dmi_device_list *ret_list);
 
+/* Puts a list in the order of device numbers, for dmi_device_list_find. */
+void dmi_device_list_sort(struct dmi_device_list *list);
+
+/* The entry of `device` in a sorted list, or NULL. */
+const struct dmi_device_entry *dmi_device_list_find(const struct dmi_device_list *list,
+                                                    struct dmi_device device);
+
 /*
  * DM_REMOVE_ALL: removes every device that is not open. Flags: DMI_DEFERRED_REMOVE.
  */

@@ -110,6 +110,35 @@ int dmi_list_devices(struct dmi *dm, const char *name_prefix, const char *uuid_p
     return 0;
 }
 
+static int list_by_device(const void *a, const void *b)
+{
+    const struct dmi_device *x = &((const struct dmi_device_entry *)a)->device;
+    const struct dmi_device *y = &((const struct dmi_device_entry *)b)->device;
+
+    if (x->major != y->major) {
+        return x->major < y->major ? -1 : 1;
+    }
+    return x->minor < y->minor ? -1 : x->minor > y->minor;
+}
+
+void dmi_device_list_sort(struct dmi_device_list *list)
+{
+    if (list->count > 0) {
+        qsort(list->entries, list->count, sizeof(list->entries[0]), list_by_device);
+    }
+}
+
+const struct dmi_device_entry *dmi_device_list_find(const struct dmi_device_list *list,
+                                                    struct dmi_device device)
+{
+    const struct dmi_device_entry key = {.device = device};
+
+    if (list->count == 0) {
+        return NULL;
+    }
+    return bsearch(&key, list->entries, list->count, sizeof(key), list_by_device);
+}
+
 void dmi_device_list_done(struct dmi_device_list *list)
 {
     free(list->entries);

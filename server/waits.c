@@ -179,37 +179,22 @@ int waits_add(struct waits *waits, struct call *call)
 
 /* --- a wake-up --- */
 
-static int by_device(const void *a, const void *b)
-{
-    const struct dmi_device *x = &((const struct dmi_device_entry *)a)->device;
-    const struct dmi_device *y = &((const struct dmi_device_entry *)b)->device;
-
-    if (x->major != y->major) {
-        return x->major < y->major ? -1 : 1;
-    }
-    return x->minor < y->minor ? -1 : x->minor > y->minor;
-}
-
 /* On a worker. */
 static void on_list(struct job *job)
 {
     struct waits *waits = container_of(job, struct waits, job);
 
     waits->list_rc = dmi_list_devices(&waits->list_dm, NULL, NULL, &waits->list);
-    if (waits->list_rc == 0 && waits->list.count > 0) {
-        qsort(waits->list.entries, waits->list.count, sizeof(waits->list.entries[0]), by_device);
+    if (waits->list_rc == 0) {
+        dmi_device_list_sort(&waits->list);
     }
 }
 
 /* Does the list say that this one has something to hear? It may be older than the wait. */
 static bool is_affected(const struct waits *waits, const struct wait *wait)
 {
-    const struct dmi_device_entry key = {.device = wait->device};
-    const struct dmi_device_entry *entry = NULL;
+    const struct dmi_device_entry *entry = dmi_device_list_find(&waits->list, wait->device);
 
-    if (waits->list.count > 0) {
-        entry = bsearch(&key, waits->list.entries, waits->list.count, sizeof(key), by_device);
-    }
     return !entry || entry->event_nr != wait->event_nr || strcmp(entry->name, wait->name) != 0;
 }
 

@@ -3,7 +3,6 @@
  * Methods about all devices at once: list_devices, remove_all.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "call.h"
 #include "text.h"
@@ -64,23 +63,6 @@ int method_list_devices(struct call *call, const struct list_devices_params *par
 
 /* --- remove_all --- */
 
-static int by_device(const void *a, const void *b)
-{
-    const struct dmi_device *x = &((const struct dmi_device_entry *)a)->device;
-    const struct dmi_device *y = &((const struct dmi_device_entry *)b)->device;
-
-    if (x->major != y->major) {
-        return x->major < y->major ? -1 : 1;
-    }
-    return x->minor < y->minor ? -1 : x->minor > y->minor;
-}
-
-static bool is_listed(const struct dmi_device_list *devices, const struct dmi_device_entry *entry)
-{
-    return devices->count > 0 &&
-           bsearch(entry, devices->entries, devices->count, sizeof(*entry), by_device);
-}
-
 static bool is_open(struct call *call, const struct dmi_device_entry *entry)
 {
     const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = entry->device};
@@ -101,7 +83,8 @@ static int sort_out(struct call *call, const struct dmi_device_list *before,
     }
     for (size_t i = 0; i < before->count; i++) {
         const struct dmi_device_entry *entry = &before->entries[i];
-        bool stays = after ? is_listed(after, entry) : is_open(call, entry);
+        bool stays =
+            after ? dmi_device_list_find(after, entry->device) != NULL : is_open(call, entry);
         if (stays) {
             remaining[result->remaining_count++] = entry_of(entry);
         } else {
@@ -129,8 +112,8 @@ int method_remove_all(struct call *call, const struct remove_all_params *params,
     if (rc < 0) {
         return rc;
     }
-    if (after && after->count > 0) {
-        qsort(after->entries, after->count, sizeof(after->entries[0]), by_device);
+    if (after) {
+        dmi_device_list_sort(after);
     }
     result->confirmed = params->confirm;
     return sort_out(call, before, after, result);

@@ -5,15 +5,15 @@ import os
 import re
 import subprocess
 
-import markdown
+import snippets
 
-BUILD = os.environ.get("DMRPC_BUILD", str(markdown.ROOT / "build" / "dev"))
+BUILD = os.environ.get("DMRPC_BUILD", str(snippets.ROOT / "build" / "dev"))
 MARK = "=== snippet"
 
 
 def pairs(text):
     """(snippet, shown) of a section; each `sh` block is followed by a block with what it prints."""
-    blocks = [block for block in markdown.fences(text) if block[0] in ("sh", "json", "text")]
+    blocks = [block for block in snippets.fences(text) if block[0] in ("sh", "json", "text")]
     assert [language == "sh" for language, _ in blocks] == [True, False] * (len(blocks) // 2)
     return [(blocks[at][1], blocks[at + 1][1]) for at in range(0, len(blocks), 2)]
 
@@ -23,7 +23,7 @@ def check(text, *prefix):
     steps = pairs(text)
     script = "".join(f"echo '{MARK}'\n{snippet}" for snippet, _ in steps)
     script = script.replace("build/release/", f"{BUILD}/")
-    done = subprocess.run([*prefix, "bash", "-e", "-c", script], cwd=markdown.ROOT, stdout=subprocess.PIPE,
+    done = subprocess.run([*prefix, "bash", "-e", "-c", script], cwd=snippets.ROOT, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"exit status {done.returncode}: {done.stdout}\n{done.stderr}"
     # In the machine both outputs are one: the daemon's own lines are no reply.
@@ -31,5 +31,5 @@ def check(text, *prefix):
     assert len(outputs) == len(steps)
     for (snippet, shown), output in zip(steps, outputs):
         if shown.startswith(("{", "[")):
-            shown, output = markdown.json_texts(shown), markdown.json_texts(output)
-        assert markdown.shows(shown, output), f"{snippet}\nis said to print\n{shown}\nbut prints\n{output}"
+            shown, output = snippets.json_texts(shown), snippets.json_texts(output)
+        assert snippets.shows(shown, output), f"{snippet}\nis said to print\n{shown}\nbut prints\n{output}"

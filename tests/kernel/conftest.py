@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE / "support"), str(HERE.parent / "support")]
 
 # pylint: disable=wrong-import-position
 import dm  # noqa: E402
+from calls import line  # noqa: E402
 from contract import Contract  # noqa: E402
 from disks import Disk  # noqa: E402
 from dmrpc import Client, Daemon, RpcError  # noqa: E402
@@ -187,3 +188,33 @@ def alone(foreign):
     """For what reaches every device of the host."""
     if foreign:
         pytest.skip(f"this host has device-mapper devices of its own: {sorted(foreign)}")
+
+
+class Pool:
+    """A thin-pool of 64 KiB blocks and one thin device on it."""
+
+    blocks_of_4k = 16
+    block_sectors = 128
+
+    def __init__(self, client, devices, disk, size_kib=8192, low_water=4):
+        self.client, self.devices, self.low_water = client, devices, low_water
+        self.meta, self.data = disk(4096), disk(size_kib)
+        self.info = devices.make([self.line()])
+        client.target_msg(name=self.info["name"], message="create_thin 0")
+        self.thin = devices.make([self.thin_line(0)])
+
+    def line(self, blocks=None):
+        length = blocks * self.block_sectors if blocks else self.data.sectors
+        params = f"{self.meta.number} {self.data.number} {self.block_sectors} {self.low_water} 0"
+        return line(0, length, "thin-pool", params)
+
+    def thin_line(self, number, length=65536):
+        return line(0, length, "thin", f"{self.info['device']['major']}:{self.info['device']['minor']} {number}")
+
+    def blocks(self):
+        return self.data.sectors // self.block_sectors
+
+
+@pytest.fixture
+def pool(client, devices, disk):
+    return Pool(client, devices, disk)

@@ -5,6 +5,7 @@ A kernel probe on the handler reads the caller's buffer. It is what shows that a
 hidden by design (a wiped buffer) or hard to tell from another's.
 """
 
+import os
 import pathlib
 import platform
 import re
@@ -27,10 +28,13 @@ class Trace:
 
     @staticmethod
     def put(name, value):
-        # Opened for writing from the start, the list of probes would be emptied.
-        mode = "a" if name == "kprobe_events" else "w"
-        with (FOLDER / name).open(mode, encoding="ascii") as file:
-            file.write(value + "\n")
+        # Truncated at its opening, the list of probes would lose those of others.
+        truncate = 0 if name == "kprobe_events" else os.O_TRUNC
+        fd = os.open(FOLDER / name, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | truncate)
+        try:
+            os.write(fd, value.encode() + b"\n")
+        finally:
+            os.close(fd)
 
     def take(self, command):
         """(flags, event_nr) of each ioctl of this number since the last take."""
