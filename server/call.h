@@ -28,10 +28,12 @@
 
 struct call;
 struct dispatcher;
+struct dmi_sim;
 
 /* What a handler may know of the server it runs in; the same for all calls. */
 struct host {
     struct dmi_transport *transport;
+    struct dmi_sim *sim; /* NULL: it is a real kernel */
     struct limits limits;
     const char *backend;
     char instance[40]; /* a UUID, new at each start */

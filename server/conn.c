@@ -177,19 +177,6 @@ static void collect(struct conn *conn, struct rpc *rpc)
     (void)rpc_free(rpc);
 }
 
-static void on_rpc_ended(struct rpc *rpc)
-{
-    struct conn *conn = rpc->owner;
-
-    if (rpc == conn->current) {
-        conn->current = NULL;
-    } else {
-        unpark(conn, rpc);
-    }
-    collect(conn, rpc);
-    pump(conn);
-}
-
 static void park(struct conn *conn, struct rpc *rpc)
 {
     rpc->next = conn->parked;
@@ -197,6 +184,23 @@ static void park(struct conn *conn, struct rpc *rpc)
         conn->parked->previous = rpc;
     }
     conn->parked = rpc;
+}
+
+static void on_rpc_ended(struct rpc *rpc)
+{
+    struct conn *conn = rpc->owner;
+
+    if (rpc != conn->current) {
+        unpark(conn, rpc);
+        collect(conn, rpc);
+    } else if (rpc->parked) {
+        conn->current = NULL;
+        park(conn, rpc);
+    } else {
+        conn->current = NULL;
+        collect(conn, rpc);
+    }
+    pump(conn);
 }
 
 static void serve(struct conn *conn, const char *text, size_t length)
@@ -464,9 +468,10 @@ static void watch(struct conn *conn)
     }
 }
 
-static bool has_unscanned(const struct conn *conn)
+/* Input that was held up while replies were unsent. */
+static bool has_unserved(const struct conn *conn)
 {
-    return conn->in && conn->in_start + conn->scanned < conn->in_end;
+    return conn->in && (conn->eof || conn->in_start + conn->scanned < conn->in_end);
 }
 
 static void pump(struct conn *conn)
@@ -483,9 +488,8 @@ static void pump(struct conn *conn)
     if (!conn->broken) {
         flush(conn);
     }
-    if (has_unscanned(conn) && may_serve(conn)) {
-        ev_timer_start(loop_of(conn),
-                       &conn->turn); /* the replies are away: there is room for more */
+    if (has_unserved(conn) && may_serve(conn)) {
+        ev_timer_start(loop_of(conn), &conn->turn);
     }
     if (conn->closing && !conn->lingering && conn->out.length == 0 && !conn->current) {
         linger(conn);

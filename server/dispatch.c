@@ -87,22 +87,25 @@ static void fail_reply(struct call *call, int error)
     }
 }
 
+/* Only results are held to the limit: an error is short, and must be told. */
 static void print(struct call *call, const void *result)
 {
-    struct out_mark mark = out_mark(call->out);
+    struct out *out = call->out;
+    struct out_mark mark = out_mark(out);
 
-    if (call->notification || call->out->error) {
+    if (call->notification || out->error) {
         return;
     }
+    if (call->failure.id == ERROR_NONE) {
+        out->limit = call->host->limits.reply_bytes;
+    }
     put_reply(call, result);
-    if (call->out->error) {
-        int error = call->out->error;
-        size_t limit = call->out->limit;
-        out_rewind(call->out, mark);
+    out->limit = SIZE_MAX;
+    if (out->error && call->failure.id == ERROR_NONE) {
+        int error = out->error;
+        out_rewind(out, mark);
         fail_reply(call, error);
-        call->out->limit = SIZE_MAX; /* the error that speaks of the limit is not held to it */
         put_reply(call, NULL);
-        call->out->limit = limit;
     }
 }
 
@@ -257,7 +260,7 @@ static bool enter_order(struct call *call)
 static int find_method(struct call *call, const struct dispatch_request *request)
 {
     call->method = method_find(request->method);
-    if (!call->method) {
+    if (!call->method || (call->method->simulated && !call->host->sim)) {
         (void)call_fail(call, ERROR_METHOD_NOT_FOUND, "There is no method of that name.");
         failure_copy(call->failure.method, sizeof(call->failure.method), request->method);
         call->failure.data.method = call->failure.method;

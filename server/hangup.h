@@ -15,7 +15,7 @@ struct hangup {
     struct ev_loop *loop;
     ev_io readable;
     int fd;
-    void (*gone)(void *who); /* its `who` has been removed already */
+    void (*gone)(void *who); /* to remove its descriptor, or it is called again */
 };
 
 /* 0 or -errno. */

@@ -97,14 +97,17 @@ static int bind_path(struct listener *listener, gid_t group)
     if (rc < 0) {
         return fail(listener->path, "listen there", "Check the folder and its permissions.");
     }
-    if (group != (gid_t)-1 && lchown(listener->path, (uid_t)-1, group) < 0) {
-        return fail(listener->path, "give it to the group", "Run as root, or without --group.");
-    }
-    if (lstat(listener->path, &st) < 0 || listen(listener->fd, BACKLOG) < 0) {
+    if (lstat(listener->path, &st) < 0) {
         return fail(listener->path, "listen there", "Somebody removed it just now: try again.");
     }
     listener->dev = st.st_dev;
     listener->ino = st.st_ino;
+    if (group != (gid_t)-1 && lchown(listener->path, (uid_t)-1, group) < 0) {
+        return fail(listener->path, "give it to the group", "Run as root, or without --group.");
+    }
+    if (listen(listener->fd, BACKLOG) < 0) {
+        return fail(listener->path, "listen there", "The system is out of resources.");
+    }
     return 0;
 }
 

@@ -28,6 +28,7 @@ struct method {
     enum method_place place;
     bool orders;     /* changes a device: one at a time for each device, in order of arrival */
     bool solo;       /* not in a batch */
+    bool simulated;  /* only where the kernel is simulated; unknown otherwise */
     uint32_t errors; /* bit of each enum error_id that the schema declares for it */
     const struct type *params;
     const struct type *result;

@@ -75,7 +75,8 @@ static void limit_set(struct limits *limits, const struct field *field, uint64_t
     }
 }
 
-static bool set_limit(struct options *options, size_t i, const char *argument)
+static bool set_limit(struct options *options, const struct table *table, size_t i,
+                      const char *argument)
 {
     const struct field *field = &type_limits.fields[i];
     char *end;
@@ -84,8 +85,8 @@ static bool set_limit(struct options *options, size_t i, const char *argument)
     unsigned long long value = strtoull(argument, &end, 10);
     if (errno || *end || *argument < '0' || *argument > '9' || value < field->min ||
         value > field->max) {
-        log_line("--%s: '%s' is no number from %" PRIu64 " to %" PRIu64 ".", field->name, argument,
-                 field->min, field->max);
+        log_line("--%s: '%s' is no number from %" PRIu64 " to %" PRIu64 ".", table->names[i],
+                 argument, field->min, field->max);
         return false;
     }
     limit_set(&options->limits, field, value);
@@ -148,13 +149,16 @@ static bool read_file(struct options *options, const char *path)
 {
     struct config config = {.limits = options->limits};
     struct config_tables tables;
-    struct decode_fault fault;
+    struct decode_fault fault = {0};
     json_error_t error;
 
     options->file = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!options->file && json_error_code(&error) == json_error_cannot_open_file) {
+        log_line("%s: cannot be read: %s. Mend the file or name another.", path, strerror(errno));
+        return false;
+    }
     if (!options->file) {
-        log_line("%s: line %d: not valid JSON, or not to be read. Mend the file.", path,
-                 error.line);
+        log_line("%s: line %d: not valid JSON. Mend the file.", path, error.line);
         return false;
     }
     config_tables_init(&tables);
@@ -214,7 +218,7 @@ static enum options_result apply(int argc, char **argv, const struct table *tabl
             (void)printf("dmrpcd %s (api %s)\n", DMRPC_VERSION, DMRPC_API);
             return OPTIONS_EXIT;
         default:
-            if (c < FIRST_LIMIT || !set_limit(options, (size_t)(c - FIRST_LIMIT), optarg)) {
+            if (c < FIRST_LIMIT || !set_limit(options, table, (size_t)(c - FIRST_LIMIT), optarg)) {
                 return OPTIONS_USAGE;
             }
         }

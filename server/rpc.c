@@ -43,7 +43,7 @@ static void refuse(struct rpc *rpc, const struct failure *failure, struct span i
 
 /* --- one member after another --- */
 
-/* What stands between the replies of a batch. Taken back where a notification leaves none. */
+/* What stands before each reply of a batch. */
 static void put_separator(struct rpc *rpc)
 {
     if (rpc->envelope.batch) {
@@ -97,6 +97,17 @@ static bool begin_member(struct rpc *rpc)
     return rpc->done;
 }
 
+/* Whole or not: a client that waits for a reply that did not fit must not wait for good. */
+static void close_reply(struct rpc *rpc, const char *end)
+{
+    out_puts(&rpc->out, end);
+    if (rpc->out.error) {
+        struct out_mark nothing = {0};
+        out_rewind(&rpc->out, nothing);
+        rpc->close = true;
+    }
+}
+
 /* True when all members are through. */
 static bool run(struct rpc *rpc)
 {
@@ -106,18 +117,8 @@ static bool run(struct rpc *rpc)
             return false;
         }
     }
-    rpc->out.limit = SIZE_MAX; /* what follows closes the reply, whole or not */
     if (rpc->begun) {
-        if (rpc->envelope.batch) {
-            out_char(&rpc->out, ']');
-        }
-        out_char(&rpc->out, '\n');
-    }
-    if (rpc->out.error) {
-        /* Not even the error fitted: a client that waits for this reply must not wait for good. */
-        rpc->close = true;
-        struct out_mark nothing = {0};
-        out_rewind(&rpc->out, nothing);
+        close_reply(rpc, rpc->envelope.batch ? "]\n" : "\n");
     }
     return true;
 }
@@ -169,7 +170,7 @@ static bool refuse_all(struct rpc *rpc)
         return false;
     }
     refuse(rpc, &failure, (struct span){0});
-    out_char(&rpc->out, '\n');
+    close_reply(rpc, "\n");
     return true;
 }
 
@@ -189,7 +190,9 @@ static void on_parse_end(struct job *job)
 
     if (start(rpc)) {
         end(rpc);
-    } else if (!rpc->owner && rpc->parked) {
+    } else if (rpc->parked && rpc->owner) {
+        rpc->ended(rpc);
+    } else if (rpc->parked) {
         rpc_abandon(rpc);
     }
 }
@@ -210,7 +213,7 @@ static struct rpc *rpc_new(struct dispatcher *dispatcher, const char *text, size
     memcpy(rpc->text, text, length);
     rpc->length = length;
     rpc->dispatcher = dispatcher;
-    out_init(&rpc->out, dispatcher->host.limits.reply_bytes, dispatcher->budget);
+    out_init(&rpc->out, SIZE_MAX, dispatcher->budget);
     return rpc;
 }
 

@@ -36,8 +36,9 @@ struct rpc {
 
 /*
  * Begins `length` bytes of text, which are copied. True where it has ended at once;
- * otherwise `ended` comes later (never from inside of this call). *ret_rpc is to be
- * freed by the caller when it has ended. -ENOMEM: false, with *ret_rpc NULL.
+ * otherwise `ended` comes later (never from inside of this call): first with rpc->parked
+ * where a long text turned out to be a wait. *ret_rpc is to be freed by the caller when
+ * it has ended. -ENOMEM: false, with *ret_rpc NULL.
  */
 bool rpc_begin(struct dispatcher *dispatcher, const struct peer *peer, const char *text,
                size_t length, void *owner, void (*ended)(struct rpc *rpc), struct rpc **ret_rpc);

@@ -33,7 +33,6 @@ static const ev_tstamp EXIT_SECONDS = 20;
 struct server {
     const struct options *options;
     struct ev_loop *loop;
-    struct dmi_sim *sim; /* with --simulate */
     struct budget budget;
     struct dispatcher dispatcher;
     struct conns conns;
@@ -166,9 +165,9 @@ static int open_backend(struct server *server)
     if (!server->options->simulate) {
         rc = open_kernel(&host->transport);
     } else {
-        rc = dmi_sim_new(&server->sim);
+        rc = dmi_sim_new(&host->sim);
         if (rc == 0) {
-            rc = dmi_sim_open(server->sim, &host->transport);
+            rc = dmi_sim_open(host->sim, &host->transport);
         }
     }
     if (rc == 0) {
@@ -261,7 +260,7 @@ static void close_all(struct server *server)
     dispatcher->workers = workers_free(dispatcher->workers);
     dispatcher->waits = waits_free(dispatcher->waits);
     dispatcher->host.transport = dmi_transport_free(dispatcher->host.transport);
-    server->sim = dmi_sim_free(server->sim);
+    dispatcher->host.sim = dmi_sim_free(dispatcher->host.sim);
     ev_loop_destroy(server->loop);
 }
 

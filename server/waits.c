@@ -19,6 +19,7 @@ static const ev_tstamp LIST_INTERVAL = 0.010; /* seconds */
 struct waits {
     struct dispatcher *dispatcher;
     struct call *first; /* those that wait */
+    size_t count;
     struct call *due;   /* those that a list has something to say of, while it is gone through */
     struct dmi_transport *transport; /* an open file of our own; NULL until the first wait */
     struct dmi dm;                   /* to arm, from the loop thread */
@@ -42,6 +43,7 @@ int waits_new(struct dispatcher *dispatcher, struct waits **ret_waits)
         return -ENOMEM;
     }
     waits->dispatcher = dispatcher;
+    dmi_init(&waits->dm, NULL);
     ev_init(&waits->readable, on_readable);
     ev_timer_init(&waits->pace, on_pace, LIST_INTERVAL, 0.);
     waits->readable.data = waits->pace.data = waits;
@@ -71,6 +73,7 @@ static int open_and_arm(struct waits *waits)
         dmi_init(&waits->dm, waits->transport);
         int fd = dmi_poll_fd(&waits->dm);
         if (fd < 0) {
+            waits->transport = dmi_transport_free(waits->transport);
             return fd;
         }
         ev_io_set(&waits->readable, fd, EV_READ);
@@ -108,6 +111,7 @@ static void line_remove(struct call *call)
 void waits_remove(struct waits *waits, struct call *call)
 {
     line_remove(call);
+    waits->count--;
     ev_timer_stop(waits->dispatcher->loop, &call->wait.timer);
     call->parked = false;
     if (!waits->first && !waits->due) {
@@ -137,6 +141,7 @@ static void park(struct waits *waits, struct call *call, const struct dmi_info *
         .device = info->device, .event_nr = params->event_nr, .timeout_ms = params->timeout_ms};
     memcpy(wait->name, info->name, sizeof(wait->name));
     line_push(&waits->first, call);
+    waits->count++;
     call->parked = true;
     if (params->has_timeout_ms) {
         ev_timer_init(&wait->timer, on_timeout, params->timeout_ms / 1000., 0.);
@@ -146,12 +151,28 @@ static void park(struct waits *waits, struct call *call, const struct dmi_info *
     }
 }
 
+static int check_count(const struct waits *waits, struct call *call)
+{
+    size_t limit = call->host->limits.queued_calls;
+
+    if (waits->count < limit) {
+        return 0;
+    }
+    (void)call_fail(call, ERROR_OVERLOADED, "%zu calls wait for events already.", waits->count);
+    call->failure.data.limit = limit;
+    call->failure.data.has_limit = true;
+    return CALL_FAILED;
+}
+
 int waits_add(struct waits *waits, struct call *call)
 {
     const struct device_wait_params *params = call->params;
     struct dmi_id id = call_device(&params->ref);
     struct dmi_info info;
 
+    if (check_count(waits, call) != 0) {
+        return CALL_FAILED;
+    }
     if (!waits->first) {
         int rc = open_and_arm(waits);
         if (rc < 0) {
@@ -240,12 +261,12 @@ static void compare(struct waits *waits)
     }
 }
 
-static void fail_all(struct waits *waits, int rc)
+static void fail_all(struct waits *waits, int rc, const struct dmi *dm)
 {
     while (waits->first) {
         struct call *call = waits->first;
         waits_remove(waits, call);
-        failure_set_kernel(&call->failure, rc, &waits->list_dm, call->subject, false);
+        failure_set_kernel(&call->failure, rc, dm, call->subject, false);
         dispatch_end(call);
     }
 }
@@ -256,7 +277,7 @@ static void on_list_end(struct job *job)
 
     waits->listing = false;
     if (waits->list_rc < 0) {
-        fail_all(waits, waits->list_rc);
+        fail_all(waits, waits->list_rc, &waits->list_dm);
         return;
     }
     compare(waits);
@@ -283,16 +304,17 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
     (void)events;
     ev_io_stop(loop, watcher);
     int rc = dmi_arm_poll(&waits->dm);
-    if (rc == 0) {
-        dmi_init(&waits->list_dm, waits->dispatcher->host.transport);
-        waits->list = (struct dmi_device_list){0};
-        waits->job.run = on_list;
-        waits->job.end = on_list_end;
-        rc = workers_submit(waits->dispatcher->workers, &waits->job);
-        waits->listing = rc == 0;
-    }
     if (rc < 0) {
-        fail_all(waits, rc);
+        fail_all(waits, rc, &waits->dm);
+        return;
+    }
+    dmi_init(&waits->list_dm, waits->dispatcher->host.transport);
+    waits->list = (struct dmi_device_list){0};
+    waits->job.run = on_list;
+    waits->job.end = on_list_end;
+    waits->listing = workers_submit(waits->dispatcher->workers, &waits->job) == 0;
+    if (!waits->listing) {
+        fail_all(waits, -ENOMEM, &waits->list_dm); /* no thread: overloaded */
     }
 }
 

@@ -238,6 +238,7 @@ class Model:
             "place": "PLACE_" + method["x-place"].upper(),
             "orders": method.get("x-orders", False),
             "solo": method.get("x-solo", False),
+            "simulated": method.get("x-simulated", False),
             "errors": ["ERROR_" + e["$ref"].rsplit("/", 1)[1].upper() for e in method["errors"]],
             "params": f"{name}_params",
             "result": result,

@@ -210,7 +210,7 @@ def c_names(document):
         if "$ref" not in method["result"]["schema"]:
             names.setdefault(snake(method["name"]) + "_result", []).append(path)
         for param_path, param in params(document, path, method):
-            if param["name"] in NOT_IN_C:
+            if param["schema"].get("x-c-name", param["name"]) in NOT_IN_C:
                 yield param_path, f"{param['name']} cannot be the name of a C member"
     for name, paths in names.items():
         for path in paths[1:]:

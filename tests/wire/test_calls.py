@@ -302,3 +302,73 @@ def test_replies_keep_their_order(client):
 def test_notifications_are_carried_out(client):
     client.send('{"jsonrpc":"2.0","method":"device_create","params":{"name":"silent"}}')
     assert client.device_status(name="silent")["name"] == "silent"
+
+
+# --- the simulated kernel's own methods, and what they show ---
+
+def test_a_blocked_call_holds_up_nobody_else(daemon, client):
+    """One stuck table_load holds its connection and its device's line; all else goes on."""
+    make(client, "stuck")
+    make(client, "free")
+    with daemon.client() as blocked, daemon.client() as queued, daemon.client() as other:
+        fault = other.simulate_fault_add(ioctl="DM_TABLE_LOAD", name="stuck", held=True)["fault"]
+        loading = blocked.start("table_load", name="stuck", targets=[ZERO])
+        deadline = time.monotonic() + 10
+        renaming = queued.start("device_rename", name="stuck", new_name="renamed")
+        for _ in range(20):
+            assert other.version()
+            assert other.device_status(name="stuck")
+            other.table_load(name="free", targets=[ERROR])
+            other.device_resume(name="free")
+        assert not select.select([blocked.socket, queued.socket], [], [], 0.05)[0]
+        assert [d["name"] for d in other.list_devices()["devices"]] == ["free", "stuck"]
+        other.simulate_fault_remove(fault=fault)
+        assert "DM_INACTIVE_PRESENT" in blocked.finish(loading)["flags"]
+        assert queued.finish(renaming)["name"] == "renamed"
+        assert time.monotonic() < deadline
+
+
+def test_faults_come_as_asked(client):
+    make(client, "d")
+    client.simulate_fault_add(ioctl="DM_DEV_STATUS", errno=5)
+    assert fails("kernel_error", client.device_status, name="d").data["errno_name"] == "EIO"
+    assert client.device_status(name="d")
+    error = fails("invalid_params", client.simulate_fault_add, ioctl="DM_NOPE")
+    assert error.data["path"] == "/ioctl"
+
+
+def test_disks_are_mapped_held_and_removed(client):
+    disk = client.simulate_disk_add(path="/dev/sim0", sectors=4096)["device"]
+    fails("device_exists", client.simulate_disk_add, path="/dev/sim0", sectors=1)
+    linear = {"start": 0, "length": 4096, "type": "linear", "params": "/dev/sim0 0"}
+    client.device_create(name="d")
+    client.table_load(name="d", targets=[linear])
+    client.device_resume(name="d")
+    assert client.table_deps(name="d")["devices"] == [disk]
+    fails("device_busy", client.simulate_disk_remove, number=disk)
+    assert client.simulate_hold(name="d")["open_count"] == 1
+    assert fails("device_busy", client.device_remove, name="d").data["errno_name"] == "EBUSY"
+    deferred = client.device_remove(name="d", flags=["DM_DEFERRED_REMOVE"])
+    assert deferred["deferred"] is True and "DM_DEFERRED_REMOVE" in client.device_status(name="d")["flags"]
+    fails("device_not_found", client.simulate_release, name="d")
+    assert client.list_devices()["devices"] == []
+    assert client.simulate_disk_remove(number=disk) == {"done": True}
+    fails("device_not_found", client.simulate_disk_remove, number=disk)
+
+
+def test_an_event_ends_a_wait(daemon, client):
+    info = make(client, "d")
+    ident = client.start("device_wait", name="d", event_nr=info["event_nr"], timeout_ms=20000)
+    with daemon.client() as other:
+        assert other.simulate_event(name="d")["event_nr"] == info["event_nr"] + 1
+    assert client.finish(ident)["info"]["event_nr"] == info["event_nr"] + 1
+
+
+def test_a_suspend_that_drains_holds_up_nobody_else(daemon, client):
+    make(client, "d")
+    client.simulate_stall(name="d", drain=True)
+    ident = client.start("device_suspend", name="d", flags=["DM_SUSPEND"])
+    with daemon.client() as other:
+        assert other.version() and other.list_devices()["devices"]
+        other.simulate_stall(name="d")
+    assert "DM_SUSPEND" in client.finish(ident)["flags"]
