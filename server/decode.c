@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -149,7 +150,7 @@ static int refuse_range(struct decoder *d, const struct field *field)
 /* A real number where an integer belongs: too large for 64 bits (see envelope.h), or a fraction. */
 static int refuse_real(struct decoder *d, const struct field *field, double value)
 {
-    if (value >= 0x1p63 || value < -0x1p63) {
+    if (fabs(value) >= 9223372036854775808.0) {
         return refuse_range(d, field);
     }
     return refuse(d, "must be an integer, written without fraction or exponent");

@@ -24,10 +24,13 @@ struct cause {
     const char *hint; /* or NULL */
 };
 
-/* ENXIO of a device that is known to be there speaks of something else. */
+/* Of a device that is known to be there these speak of something else. */
 static const struct cause existing_causes[] = {
     {DMI_TABLE_LOAD, ENXIO, ERROR_TABLE_REJECTED, "the kernel refused the table",
      "a device that a line names may be missing; the kernel log names the target"},
+    {DMI_TABLE_LOAD, EACCES, ERROR_TABLE_REJECTED,
+     "a device that the table names may not be opened that way",
+     "for a read-only device pass DM_READONLY"},
 };
 
 /* The first that fits counts. */
@@ -38,6 +41,8 @@ static const struct cause causes[] = {
      "raise reply_bytes, or ask for less"},
     {ANY, EBADMSG, ERROR_INTERNAL_ERROR, "the kernel's reply does not hold together",
      "nothing of it is shown, because none of it can be trusted; please report it"},
+    {ANY, EACCES, ERROR_PERMISSION_DENIED, "dmrpcd lacks CAP_SYS_ADMIN in the initial namespace",
+     "run it as root outside of containers"},
     {DMI_DEV_CREATE, EBUSY, ERROR_DEVICE_EXISTS, "the name or the uuid is taken",
      "list_devices shows who has it"},
     {DMI_DEV_CREATE, ENXIO, ERROR_KERNEL_ERROR, "the kernel could not make the device",
@@ -57,9 +62,6 @@ static const struct cause causes[] = {
     {DMI_TABLE_LOAD, EINVAL, ERROR_TABLE_REJECTED, "the kernel refused the table",
      "the kernel log names the target and the reason; lines must follow one another without a "
      "gap from sector 0, and the target type must be known"},
-    {DMI_TABLE_LOAD, EACCES, ERROR_TABLE_REJECTED,
-     "a device that the table names may not be opened that way",
-     "for a read-only device pass DM_READONLY"},
     {DMI_TABLE_LOAD, EROFS, ERROR_TABLE_REJECTED, "a device that the table names is read-only",
      "pass DM_READONLY"},
     {DMI_TABLE_LOAD, 0, ERROR_TABLE_REJECTED, "the kernel refused the table",
@@ -79,8 +81,6 @@ static const struct cause causes[] = {
      "its module may be missing: modprobe dm-TYPE"},
     {DMI_DEV_SET_GEOMETRY, EINVAL, ERROR_KERNEL_ERROR, "the kernel refused the geometry",
      "the start must lie inside of it: start < cylinders * heads * sectors"},
-    {ANY, EACCES, ERROR_PERMISSION_DENIED, "dmrpcd lacks CAP_SYS_ADMIN in the initial namespace",
-     "run it as root outside of containers"},
     {ANY, EPERM, ERROR_PERMISSION_DENIED, "dmrpcd lacks CAP_SYS_ADMIN in the initial namespace",
      "run it as root outside of containers"},
     {ANY, ENODEV, ERROR_KERNEL_UNAVAILABLE, "the kernel has no device-mapper",
@@ -161,6 +161,10 @@ void failure_set_kernel(struct failure *failure, int rc, const struct dmi *dm, c
     failure->data.errno_name = errno_name(-rc);
     failure->data.ioctl = ioctl;
     failure->data.hint = cause ? cause->hint : NULL;
+    if (rc == -EMSGSIZE) {
+        failure->data.limit = dm->max_reply;
+        failure->data.has_limit = true;
+    }
 }
 
 void failure_put(const struct failure *failure, struct out *out)

@@ -23,6 +23,10 @@ def section(text, title):
     return rest[:end.start()] if end else rest
 
 
+def without_section(text, title):
+    return text.replace(section(text, title), "")
+
+
 def without_fences(text):
     """The same length, with blanks in place of fenced blocks."""
     return FENCE.sub(lambda found: re.sub(r"[^\n]", " ", found.group(0)), text)

@@ -111,6 +111,8 @@ def test_names_of_tests_and_steps():
     assert programs and steps
     for name in programs:
         assert (ROOT / f"tests/unit/test_{name}.c").exists(), name
+    for path, word in re.findall(r"(tests/\S+\.py) -k (\w+)", snippets.without_section(text, "Add a method")):
+        assert re.search(rf"def test_\w*{word}", snippets.read(path)), word
     for step in steps:
         assert f"step_{step}()" in snippets.read("scripts/test"), step
 
