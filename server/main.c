@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "json_memory.h"
 #include "options.h"
 #include "server.h"
 
@@ -14,6 +15,7 @@ int main(int argc, char **argv)
     struct options options;
     int status = EXIT_SUCCESS;
 
+    json_memory_init();
     switch (options_read(argc, argv, &options)) {
     case OPTIONS_RUN:
         status = server_run(&options);

@@ -157,23 +157,32 @@ static int fail_with_state(struct call *call, const struct dmi_id *id, int rc)
     return CALL_FAILED;
 }
 
+static int fail_no_table(struct call *call)
+{
+    (void)call_fail(call, ERROR_NO_TABLE,
+                    "There is no table on %s to activate; the kernel did nothing.", call->subject);
+    call->failure.data.hint = "load a table first";
+    return CALL_FAILED;
+}
+
+/*
+ * Without any table the kernel says success, or EINVAL if somebody suspended the device. Once it
+ * has failed, whether there was a table cannot be told: a swap that fails uses it up.
+ */
 static int resume(struct call *call, const struct dmi_id *id, uint32_t flags,
                   struct device_info *result)
 {
     struct dmi_info info;
-    int rc = dmi_device_resume(&call->dm, id, flags, DMI_UDEV_PRIMARY_SOURCE, &info);
+    int rc = dmi_device_status(&call->dm, id, 0, &info);
 
+    if (rc == 0 && !(info.flags & (DMI_ACTIVE_PRESENT | DMI_INACTIVE_PRESENT))) {
+        return fail_no_table(call);
+    }
+    rc = dmi_device_resume(&call->dm, id, flags, DMI_UDEV_PRIMARY_SOURCE, &info);
     if (rc < 0) {
         return fail_with_state(call, id, rc);
     }
-    if (!(info.flags & DMI_ACTIVE_PRESENT)) {
-        (void)call_fail(call, ERROR_NO_TABLE,
-                        "There is no table on %s to activate; the kernel did nothing.",
-                        call->subject);
-        call->failure.data.hint = "load a table first";
-        return CALL_FAILED;
-    }
-    return call_info(call, &info, result);
+    return info.flags & DMI_ACTIVE_PRESENT ? call_info(call, &info, result) : fail_no_table(call);
 }
 
 /* Suspended without a live table, a device could not be resumed until it gets one. */

@@ -151,13 +151,16 @@ static void release_message(void *thing)
 }
 
 /* Without a live table there is no target to hear a message: the kernel says EINVAL to that too. */
-static int fail_message(struct call *call, const struct dmi_id *id, int rc)
+static int fail_message(struct call *call, const struct dmi_id *id,
+                        const struct target_msg_params *params, int rc)
 {
     struct dmi_info info;
 
     (void)call_fail_kernel(call, rc);
     if (rc == -EMSGSIZE) {
         call->failure.data.state = "the message was carried out; only its output was lost";
+        call->failure.data.hint = "raise max_output";
+        call->failure.data.limit = params->max_output;
     } else if (rc == -EINVAL && dmi_device_status(&call->dm, id, 0, &info) == 0 &&
                !(info.flags & DMI_ACTIVE_PRESENT)) {
         (void)call_fail(call, ERROR_NO_TABLE,
@@ -184,7 +187,7 @@ int method_target_msg(struct call *call, const struct target_msg_params *params,
     int rc = dmi_target_msg(&call->dm, &id, params->sector, params->message, flags,
                             params->max_output, message);
     if (rc < 0) {
-        return fail_message(call, &id, rc);
+        return fail_message(call, &id, params, rc);
     }
     rc = call_own(call, message, release_message);
     if (rc == 0) {
