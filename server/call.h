@@ -46,7 +46,7 @@ enum { CALL_FAILED = 1 }; /* returned by a handler: call->failure says it all */
 struct call {
     const struct host *host;
     const struct method *method;
-    const json_t *params_json; /* borrowed from the request's tree; NULL: none */
+    json_t *params_json; /* borrowed from the request's tree; NULL: none */
     const char *id;            /* as it came, borrowed from the request's text; */
     size_t id_length;          /* 0: null */
     bool notification;

@@ -20,7 +20,7 @@ struct decoder {
     size_t path; /* bytes of fault->path that are the place we are at */
 };
 
-static int decode_value(struct decoder *d, const struct field *field, const json_t *json,
+static int decode_value(struct decoder *d, const struct field *field, json_t *json,
                         void *object);
 
 __attribute__((format(printf, 2, 3))) static int refuse(struct decoder *d, const char *format, ...)
@@ -110,7 +110,7 @@ static int refuse_flag(struct decoder *d, const struct field *field, const struc
                   words.text);
 }
 
-static int decode_flags(struct decoder *d, const struct field *field, const json_t *json,
+static int decode_flags(struct decoder *d, const struct field *field, json_t *json,
                         uint32_t *ret_flags)
 {
     uint32_t flags = 0;
@@ -119,7 +119,7 @@ static int decode_flags(struct decoder *d, const struct field *field, const json
         return refuse(d, "must be an array of flag names");
     }
     for (size_t i = 0; i < json_array_size(json); i++) {
-        const json_t *item = json_array_get(json, i);
+        json_t *item = json_array_get(json, i);
         size_t before = path_push_index(d, i);
         if (!json_is_string(item)) {
             return refuse(d, "must be a flag's name");
@@ -164,7 +164,7 @@ static bool is_in_range(const struct field *field, int64_t value)
     return value >= 0 && (uint64_t)value >= field->min && (uint64_t)value <= field->max;
 }
 
-static int decode_number(struct decoder *d, const struct field *field, const json_t *json,
+static int decode_number(struct decoder *d, const struct field *field, json_t *json,
                          json_int_t *ret_value)
 {
     if (json_is_real(json)) {
@@ -180,7 +180,7 @@ static int decode_number(struct decoder *d, const struct field *field, const jso
     return 0;
 }
 
-static int decode_string(struct decoder *d, const struct field *field, const json_t *json,
+static int decode_string(struct decoder *d, const struct field *field, json_t *json,
                          const char **ret_string)
 {
     if (!json_is_string(json)) {
@@ -200,7 +200,7 @@ static int decode_string(struct decoder *d, const struct field *field, const jso
     return 0;
 }
 
-static int decode_array(struct decoder *d, const struct field *field, const json_t *json,
+static int decode_array(struct decoder *d, const struct field *field, json_t *json,
                         void *object)
 {
     if (!json_is_array(json)) {
@@ -249,12 +249,12 @@ static const struct field *field_find(const struct type *type, const char *name)
     return NULL;
 }
 
-static int check_keys(struct decoder *d, const struct type *type, const json_t *json)
+static int check_keys(struct decoder *d, const struct type *type, json_t *json)
 {
     const char *key;
     json_t *value;
 
-    json_object_foreach((json_t *)(uintptr_t)json, key, value)
+    json_object_foreach(json, key, value)
     {
         if (!field_find(type, key)) {
             struct words words = {0};
@@ -266,7 +266,7 @@ static int check_keys(struct decoder *d, const struct type *type, const json_t *
     return 0;
 }
 
-static int check_one_of(struct decoder *d, const struct type *type, const json_t *json)
+static int check_one_of(struct decoder *d, const struct type *type, json_t *json)
 {
     struct words words = {0};
     size_t given = 0;
@@ -301,7 +301,7 @@ static void store_preset(const struct field *field, void *object)
     }
 }
 
-static int decode_members(struct decoder *d, const struct type *type, const json_t *json,
+static int decode_members(struct decoder *d, const struct type *type, json_t *json,
                           void *object)
 {
     int rc = check_keys(d, type, json);
@@ -310,7 +310,7 @@ static int decode_members(struct decoder *d, const struct type *type, const json
     }
     for (size_t i = 0; i < type->count && rc == 0; i++) {
         const struct field *field = &type->fields[i];
-        const json_t *value = json_object_get(json, field->name);
+        json_t *value = json_object_get(json, field->name);
         size_t before = path_push(d, field->name);
         if (value) {
             rc = decode_value(d, field, value, object);
@@ -326,7 +326,7 @@ static int decode_members(struct decoder *d, const struct type *type, const json
     return rc;
 }
 
-static int decode_nested(struct decoder *d, const struct type *type, const json_t *json,
+static int decode_nested(struct decoder *d, const struct type *type, json_t *json,
                          void *object)
 {
     if (!json_is_object(json)) {
@@ -335,7 +335,7 @@ static int decode_nested(struct decoder *d, const struct type *type, const json_
     return decode_members(d, type, json, object);
 }
 
-static int decode_value(struct decoder *d, const struct field *field, const json_t *json,
+static int decode_value(struct decoder *d, const struct field *field, json_t *json,
                         void *object)
 {
     char *at = (char *)object + field->offset;
@@ -380,7 +380,7 @@ static int decode_value(struct decoder *d, const struct field *field, const json
     return rc;
 }
 
-int decode_object(const struct type *type, const json_t *json, struct arena *arena,
+int decode_object(const struct type *type, json_t *json, struct arena *arena,
                   void *ret_object, struct decode_fault *ret_fault)
 {
     struct decoder d = {.arena = arena, .fault = ret_fault};

@@ -37,7 +37,10 @@ static char *masked_text(struct cursor *c)
 
 static char peek(const struct cursor *c)
 {
-    return c->at < c->length ? c->text[c->at] : '\0';
+    if (c->at >= c->length) {
+        return '\0';
+    }
+    return c->text[c->at];
 }
 
 static void skip_blank(struct cursor *c)

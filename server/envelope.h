@@ -52,7 +52,7 @@ struct request_parts {
     struct span id;       /* to echo; none: null */
     bool notification;    /* never answered */
     const char *method;   /* borrowed from the tree, as is */
-    const json_t *params; /* an object or an array; NULL: none */
+    json_t *params; /* an object or an array; NULL: none */
 };
 
 /*

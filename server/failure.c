@@ -83,6 +83,8 @@ static const struct cause causes[] = {
      "the start must lie inside of it: start < cylinders * heads * sectors"},
     {ANY, EPERM, ERROR_PERMISSION_DENIED, "dmrpcd lacks CAP_SYS_ADMIN in the initial namespace",
      "run it as root outside of containers"},
+    {ANY, ENOENT, ERROR_KERNEL_UNAVAILABLE, "there is no /dev/mapper/control",
+     "load the kernel's module (modprobe dm_mod); in a container, pass the device node in"},
     {ANY, ENODEV, ERROR_KERNEL_UNAVAILABLE, "the kernel has no device-mapper",
      "load its module: modprobe dm_mod"},
 };

@@ -39,7 +39,9 @@ static void table_init(struct table *table)
     for (size_t i = 0; i < type_limits.count && i < MAX_LIMITS; i++) {
         (void)snprintf(table->names[i], NAME_BYTES, "%s", type_limits.fields[i].name);
         for (char *c = table->names[i]; *c; c++) {
-            *c = *c == '_' ? '-' : *c;
+            if (*c == '_') {
+                *c = '-';
+            }
         }
         table->rows[FIXED + i] =
             (struct option){table->names[i], required_argument, NULL, FIRST_LIMIT + (int)i};

@@ -187,7 +187,7 @@ void out_move(struct out *out, struct out *from)
 static void out_drop(struct out *out, size_t length)
 {
     out->length -= length;
-    while (length > 0) {
+    while (length > 0 && out->first) {
         struct out_block *block = out->first;
         size_t n = block->used - block->sent < length ? block->used - block->sent : length;
         block->sent += n;

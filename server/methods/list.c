@@ -47,7 +47,7 @@ int method_list_devices(struct call *call, const struct list_devices_params *par
     struct dmi_device_list *found = NULL;
     int rc = list(call, params->name_prefix, params->uuid_prefix, &found);
 
-    if (rc < 0) {
+    if (rc != 0) {
         return rc;
     }
     struct device_entry *devices = call_alloc(call, found->count, sizeof(*devices));
@@ -110,7 +110,7 @@ int method_remove_all(struct call *call, const struct remove_all_params *params,
     if (rc == 0 && params->confirm) {
         rc = list(call, NULL, NULL, &after);
     }
-    if (rc < 0) {
+    if (rc != 0) {
         return rc;
     }
     if (after) {
