@@ -126,7 +126,7 @@ int call_info(struct call *call, const struct dmi_info *info, struct device_info
     *ret_info = (struct device_info){
         .name = name,
         .name_exact = false,
-        .has_name_exact = !text_is_utf8(name),
+        .has_name_exact = !text_is_utf8(name) || !text_is_utf8(uuid),
         .uuid = *uuid ? uuid : NULL,
         .device = {.major = info->device.major, .minor = info->device.minor},
         .path = path,

@@ -471,7 +471,7 @@ static void watch(struct conn *conn)
 /* Input that was held up while replies were unsent. */
 static bool has_unserved(const struct conn *conn)
 {
-    return conn->in && (conn->eof || conn->in_start + conn->scanned < conn->in_end);
+    return conn->in && conn->in_start + conn->scanned < conn->in_end;
 }
 
 static void pump(struct conn *conn)

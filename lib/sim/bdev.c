@@ -13,6 +13,7 @@
 
 #include "args.h"
 #include "device.h"
+#include "media.h"
 #include "state.h"
 
 enum { MAJOR_MAX = (1 << 12) - 1, MINOR_MAX = (1 << 20) - 1, FREE_MAJOR = 259 };
@@ -192,6 +193,7 @@ static int disk_append(struct sim_disks *disks, const struct dmi_sim_disk *model
                                    .sectors = model->sectors,
                                    .block_size = model->block_size ? model->block_size : 512,
                                    .read_only = model->read_only,
+                                   .discards = true,
                                    .claimed = model->claimed};
     (void)snprintf(disk->path, sizeof(disk->path), "%s", model->path);
     disks->entries[disks->count++] = disk;
@@ -230,6 +232,7 @@ int dmi_sim_disk_remove(struct dmi_sim *sim, struct dmi_device device)
         disks->count--;
         memmove(disks->entries + at, disks->entries + at + 1,
                 (disks->count - at) * sizeof(*disks->entries));
+        sim_media_forget(sim, &disk->bdev);
         free(disk);
     }
     sim_unlock(sim);
@@ -244,6 +247,17 @@ int dmi_sim_disk_resize(struct dmi_sim *sim, struct dmi_device device, uint64_t 
         disk->bdev.sectors = sectors;
     sim_unlock(sim);
     return disk ? 0 : -ENXIO;
+}
+
+int dmi_sim_disk_wipe(struct dmi_sim *sim, struct dmi_device device)
+{
+    sim_lock(sim);
+    struct sim_disk *disk = disk_find(&sim->disks, device.major, device.minor);
+    int rc = !disk ? -ENXIO : disk->bdev.users ? -EBUSY : 0;
+    if (rc == 0)
+        sim_media_forget(sim, &disk->bdev);
+    sim_unlock(sim);
+    return rc;
 }
 
 int dmi_sim_disk_claim(struct dmi_sim *sim, struct dmi_device device, bool claimed)

@@ -20,6 +20,7 @@ struct sim_bdev {
     uint64_t sectors;
     uint32_t block_size;
     bool read_only;
+    bool discards;
     bool claimed;              /* by something other than device-mapper */
     unsigned int users;        /* opens by tables */
     struct sim_device *mapped; /* NULL: a declared disk */

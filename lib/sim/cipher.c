@@ -72,7 +72,7 @@ static int find_essiv(char *arguments, struct sim_cipher *ret_cipher)
 {
     char *comma = strrchr(arguments, ',');
     if (!comma)
-        return -EINVAL;
+        return -ENOENT;
     *comma = '\0';
     int rc = sim_cipher_find(arguments, ret_cipher);
     if (rc < 0)
@@ -80,8 +80,12 @@ static int find_essiv(char *arguments, struct sim_cipher *ret_cipher)
     const struct hash *hash = FIND(hashes, comma + 1);
     if (!hash)
         return -ENOENT;
-    /* The digest is a key of the block cipher. */
-    return hash->size < ret_cipher->key_min || hash->size > ret_cipher->key_max ? -EINVAL : 0;
+    /* The digest is a key of the block cipher. One between its sizes is found out with the key. */
+    if (hash->size < ret_cipher->key_min || hash->size > ret_cipher->key_max)
+        return -ENOENT;
+    if ((hash->size - ret_cipher->key_min) % ret_cipher->key_step)
+        ret_cipher->key_max = 0;
+    return 0;
 }
 
 static int find_adiantum(const char *arguments, struct sim_cipher *ret_cipher)
@@ -102,7 +106,7 @@ static int find_mode(const char *outer, const char *inner, struct sim_cipher *re
     if (!mode || !block)
         return -ENOENT;
     if (mode->block_wanted && mode->block_wanted != block->size)
-        return -EINVAL;
+        return -ENOENT;
     *ret_cipher = (struct sim_cipher){
         .iv_size = mode->has_iv ? block->size : 0,
         .block_size = mode->is_stream ? 1 : block->size,

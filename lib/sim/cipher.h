@@ -16,7 +16,7 @@ struct sim_cipher {
     uint32_t key_extra;  /* bytes after them (lrw) */
 };
 
-/* By a name such as "xts(aes)" or "essiv(cbc(aes),sha256)". -ENOENT: none; -EINVAL: cannot be. */
+/* By a name such as "xts(aes)" or "essiv(cbc(aes),sha256)". -ENOENT. */
 int sim_cipher_find(const char *name, struct sim_cipher *ret_cipher);
 
 bool sim_cipher_takes_key(const struct sim_cipher *cipher, uint32_t size);

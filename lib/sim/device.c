@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "media.h"
 #include "state.h"
 #include "wait.h"
 
@@ -102,6 +103,7 @@ static void device_destroy(struct sim_device *device)
     if (live)
         live->bound = false;
     (void)sim_table_free(live);
+    sim_media_forget(sim, &device->bdev);
     sim_minors_free(&sim->devices.minors, device->bdev.minor);
     device_free(device);
     sim_wake(sim);

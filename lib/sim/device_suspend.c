@@ -118,6 +118,7 @@ static struct sim_table *device_bind(struct sim_device *device, struct sim_table
         device->geometry = (struct sim_geometry){0};
     device->bdev.sectors = size;
     device->bdev.block_size = limits->block_size;
+    device->bdev.discards = sim_table_discards(table);
     table->bound = true;
     device->live = table;
     device->immutable = table->immutable;
@@ -205,7 +206,7 @@ void sim_device_internal_suspend(struct sim_device *device)
 void sim_device_internal_resume(struct sim_device *device)
 {
     sim_device_lock(device);
-    if (--device->internal_suspends == 0) {
+    if (device->internal_suspends && --device->internal_suspends == 0) {
         /* A preresume that fails here leaves an ordinary suspend (__dm_internal_resume). */
         if (!device->suspended && device->live && targets_resume(device->live) < 0)
             device->suspended = true;

@@ -29,16 +29,35 @@ void sim_log_done(struct sim_log *log)
     log->lines = NULL;
 }
 
-void sim_log(struct dmi_sim *sim, const char *prefix, const char *format, ...)
+__attribute__((format(printf, 3, 0))) static void log_line(struct dmi_sim *sim, const char *head,
+                                                           const char *format,
+                                                           va_list arguments)
 {
     char *line = sim->log.lines[sim->log.end % SIM_LOG_LINES];
-    int used = snprintf(line, SIM_LOG_LINE, "device-mapper: %s: ", prefix);
+    int used = snprintf(line, SIM_LOG_LINE, "%s: ", head);
 
-    va_list arguments;
-    va_start(arguments, format);
     (void)vsnprintf(line + used, SIM_LOG_LINE - (size_t)used, format, arguments);
-    va_end(arguments);
     sim->log.end++;
+}
+
+void sim_log(struct dmi_sim *sim, const char *prefix, const char *format, ...)
+{
+    char head[64];
+    va_list arguments;
+
+    (void)snprintf(head, sizeof(head), "device-mapper: %s", prefix);
+    va_start(arguments, format);
+    log_line(sim, head, format, arguments);
+    va_end(arguments);
+}
+
+void sim_log_crypt(struct dmi_sim *sim, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    log_line(sim, "trusted_key: device-mapper: crypt", format, arguments);
+    va_end(arguments);
 }
 
 const char *sim_errno(int error, char *buffer, size_t size)

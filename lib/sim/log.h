@@ -24,6 +24,13 @@ struct dmi_sim;
 __attribute__((format(printf, 3, 4))) void sim_log(struct dmi_sim *sim, const char *prefix,
                                                    const char *format, ...);
 
+/*
+ * The same for dm-crypt, whose lines 6.1 begins with "trusted_key: " by accident (a
+ * header that it includes sets the prefix of all that it prints).
+ */
+__attribute__((format(printf, 2, 3))) void sim_log_crypt(struct dmi_sim *sim, const char *format,
+                                                         ...);
+
 /* The name of a negative errno as the kernel's %pe prints it, such as "-EINVAL". */
 const char *sim_errno(int error, char *buffer, size_t size);
 

@@ -14,6 +14,7 @@
 #include "control.h"
 #include "device.h"
 #include "fault.h"
+#include "media.h"
 #include "state.h"
 #include "wait.h"
 
@@ -48,6 +49,7 @@ struct dmi_sim *dmi_sim_free(struct dmi_sim *sim)
     for (struct sim_device *device; (device = sim_registry_first(&sim->devices));)
         sim_device_discard(device);
     sim_faults_done(sim);
+    sim_media_forget(sim, NULL);
     sim_keys_done(&sim->keys);
     sim_disks_done(&sim->disks);
     sim_registry_done(&sim->devices);

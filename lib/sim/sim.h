@@ -63,6 +63,12 @@ int dmi_sim_disk_add(struct dmi_sim *sim, const struct dmi_sim_disk *disk,
 
 /* -ENXIO: no such disk. -EBUSY: a table uses it (remove and claim only). */
 int dmi_sim_disk_remove(struct dmi_sim *sim, struct dmi_device device);
+/*
+ * Disks keep the metadata that targets wrote on them (thin pools, persistent
+ * snapshots, caches); this makes one blank again. -EBUSY: a table uses it.
+ */
+int dmi_sim_disk_wipe(struct dmi_sim *sim, struct dmi_device device);
+
 int dmi_sim_disk_resize(struct dmi_sim *sim, struct dmi_device device, uint64_t sectors);
 int dmi_sim_disk_claim(struct dmi_sim *sim, struct dmi_device device, bool claimed);
 

@@ -19,9 +19,13 @@
 #include "sim.h"
 #include "type.h"
 
+struct origin;
 struct sim_fault;
 struct sim_file;
+struct sim_media;
 struct sim_waiter;
+struct snapshot;
+struct thin_pool;
 
 struct dmi_sim {
     pthread_mutex_t lock;
@@ -34,8 +38,10 @@ struct dmi_sim {
     struct sim_keys keys;
     struct sim_types types;
     struct sim_log log;
-    void *thin_pools;    /* target_thin_pool.c's list */
-    void *snap_origins;  /* target_snapshot.c's list */
+    struct sim_media *media;
+    struct thin_pool *thin_pools;
+    struct snapshot *snapshots;
+    struct origin *origins;
     uint32_t event_nr;   /* of all devices together; wraps */
     bool deferred_work;  /* a device that waits to be removed was closed */
     bool clock_stopped;

@@ -162,6 +162,25 @@ bool sim_table_has_wildcard(const struct sim_table *table)
     return false;
 }
 
+static int cannot_discard(struct sim_target *target, struct sim_dev *dev, uint64_t start,
+                          uint64_t length, void *data)
+{
+    (void)target, (void)start, (void)length, (void)data;
+    return !dev->open->bdev->discards;
+}
+
+bool sim_table_discards(const struct sim_table *table)
+{
+    for (uint32_t i = 0; i < table->count; i++) {
+        struct sim_target *target = &table->targets[i];
+        const struct sim_target_type *type = target->type;
+        if (!(type->features & SIM_DISCARDS) || !type->iterate ||
+            type->iterate(target, cannot_discard, NULL))
+            return false;
+    }
+    return true;
+}
+
 void sim_table_event(struct sim_table *table)
 {
     if (table->bound)

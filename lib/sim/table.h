@@ -62,6 +62,9 @@ struct sim_table *sim_table_free(struct sim_table *table);
 int sim_table_add(struct sim_table *table, const char *type, uint64_t start, uint64_t length,
                   char *params);
 
+/* Do all targets pass discards down (dm_table_supports_discards())? */
+bool sim_table_discards(const struct sim_table *table);
+
 uint64_t sim_table_size(const struct sim_table *table);
 
 /* dm_table_find_target(): the one that holds `sector`, or NULL. */

@@ -233,7 +233,7 @@ static int message_key(struct sim_target *target, unsigned int argc, char **argv
     }
     if (argc == 2 && strcasecmp(argv[1], "wipe") == 0)
         return sim_crypt_wipe_key(crypt);
-    sim_log(target->table->device->sim, "crypt", "unrecognised message received.");
+    sim_log_crypt(target->table->device->sim, "unrecognised message received.");
     return -EINVAL;
 }
 
@@ -245,11 +245,11 @@ static int crypt_message(struct sim_target *target, unsigned int argc, char **ar
     (void)out;
 
     if (argc < 2 || strcasecmp(argv[0], "key") != 0) {
-        sim_log(sim, "crypt", "unrecognised message received.");
+        sim_log_crypt(sim, "unrecognised message received.");
         return -EINVAL;
     }
     if (!crypt->suspended) {
-        sim_log(sim, "crypt", "not suspended during key manipulation.");
+        sim_log_crypt(sim, "not suspended during key manipulation.");
         return -EINVAL;
     }
     return message_key(target, argc, argv);
@@ -264,7 +264,7 @@ static int crypt_preresume(struct sim_target *target)
 {
     if (((struct crypt *)target->data)->key_valid)
         return 0;
-    sim_log(target->table->device->sim, "crypt", "aborting resume - crypt key is not set.");
+    sim_log_crypt(target->table->device->sim, "aborting resume - crypt key is not set.");
     return -EAGAIN;
 }
 
@@ -286,6 +286,14 @@ static void crypt_io_hints(struct sim_target *target, struct sim_limits *limits)
         limits->block_size = crypt->sector_size;
 }
 
+static void crypt_map(struct sim_target *target, uint64_t offset, struct sim_dev **ret_dev,
+                      uint64_t *ret_sector)
+{
+    const struct crypt *crypt = target->data;
+    *ret_dev = crypt->dev;
+    *ret_sector = crypt->start + offset;
+}
+
 const struct sim_target_type sim_target_crypt = {
     .name = "crypt",
     .version = {1, 24, 0},
@@ -294,6 +302,7 @@ const struct sim_target_type sim_target_crypt = {
     .status = crypt_status,
     .message = crypt_message,
     .iterate = crypt_iterate,
+    .map = crypt_map,
     .io_hints = crypt_io_hints,
     .postsuspend = crypt_postsuspend,
     .preresume = crypt_preresume,

@@ -165,7 +165,7 @@ static int set_iv_mode(struct sim_target *target, struct crypt *crypt, const cha
 {
     *ret_mode = NULL;
     if (name && !crypt->cipher.iv_size && !crypt->aead) {
-        sim_log(target->table->device->sim, "crypt", "Selected cipher does not support IVs");
+        sim_log_crypt(target->table->device->sim, "Selected cipher does not support IVs");
         name = NULL;
     }
     if (crypt->cipher.iv_size && crypt->cipher.iv_size < sizeof(uint64_t))

@@ -37,7 +37,7 @@ static int hex_value(char digit)
 static int decode(uint8_t *bytes, const char *text, uint32_t size)
 {
     for (uint32_t i = 0; i < size; i++) {
-        int high = hex_value(text[2 * i]), low = high < 0 ? -1 : hex_value(text[2 * i + 1]);
+        int high = hex_value(text[(size_t)2 * i]), low = high < 0 ? -1 : hex_value(text[(size_t)2 * i + 1]);
         if (low < 0)
             return -EINVAL;
         bytes[i] = (uint8_t)(high << 4 | low);
@@ -72,7 +72,7 @@ static int set_keyring_key(struct dmi_sim *sim, struct crypt *crypt, const char 
 
     for (const char *at = key; *at; at++)
         if (sim_is_space(*at)) {
-            sim_log(sim, "crypt", "whitespace chars not allowed in key string");
+            sim_log_crypt(sim, "whitespace chars not allowed in key string");
             return -EINVAL;
         }
     for (size_t i = 0; colon && i < sizeof(types) / sizeof(types[0]); i++)

@@ -94,11 +94,21 @@ static int delay_iterate(struct sim_target *target, sim_iterate_fn fn, void *dat
     return rc;
 }
 
+static void delay_map(struct sim_target *target, uint64_t offset, struct sim_dev **ret_dev,
+                      uint64_t *ret_sector)
+{
+    const struct delay *delay = target->data;
+    *ret_dev = delay->classes[READS].dev;
+    *ret_sector = delay->classes[READS].start + offset;
+}
+
 const struct sim_target_type sim_target_delay = {
     .name = "delay",
     .version = {1, 3, 0},
+    .features = SIM_DISCARDS,
     .ctr = delay_ctr,
     .dtr = delay_dtr,
     .status = delay_status,
     .iterate = delay_iterate,
+    .map = delay_map,
 };

@@ -178,11 +178,21 @@ static int flakey_iterate(struct sim_target *target, sim_iterate_fn fn, void *da
     return fn(target, flakey->dev, flakey->start, target->length, data);
 }
 
+static void flakey_map(struct sim_target *target, uint64_t offset, struct sim_dev **ret_dev,
+                       uint64_t *ret_sector)
+{
+    const struct flakey *flakey = target->data;
+    *ret_dev = flakey->dev;
+    *ret_sector = flakey->start + offset;
+}
+
 const struct sim_target_type sim_target_flakey = {
     .name = "flakey",
     .version = {1, 5, 0},
+    .features = SIM_DISCARDS,
     .ctr = flakey_ctr,
     .dtr = flakey_dtr,
     .status = flakey_status,
     .iterate = flakey_iterate,
+    .map = flakey_map,
 };

@@ -70,11 +70,21 @@ static int linear_iterate(struct sim_target *target, sim_iterate_fn fn, void *da
     return fn(target, linear->dev, linear->start, target->length, data);
 }
 
+static void linear_map(struct sim_target *target, uint64_t offset, struct sim_dev **ret_dev,
+                       uint64_t *ret_sector)
+{
+    const struct linear *linear = target->data;
+    *ret_dev = linear->dev;
+    *ret_sector = linear->start + offset;
+}
+
 const struct sim_target_type sim_target_linear = {
     .name = "linear",
     .version = {1, 4, 0},
+    .features = SIM_DISCARDS,
     .ctr = linear_ctr,
     .dtr = linear_dtr,
     .status = linear_status,
     .iterate = linear_iterate,
+    .map = linear_map,
 };

@@ -170,6 +170,23 @@ static int check_handover(struct snapshot *snapshot)
                         "Snapshot exception store does not support snapshot-merge.");
 }
 
+/* The header, in a chunk of its own, and an empty area after it, which may not fit. */
+static int write_header(struct dmi_sim *sim, struct sim_media *media, const struct sim_bdev *cow,
+                        const struct store *store)
+{
+    uint32_t *chunk = malloc(sizeof(*chunk));
+    if (!chunk)
+        return -ENOMEM;
+    *chunk = store->chunk;
+    media->kind = SIM_MEDIA_SNAPSHOT;
+    media->content = chunk;
+    media->content_free = free;
+    if (cow->sectors >= (uint64_t)HEADER_CHUNKS * store->chunk)
+        return 0;
+    sim_log(sim, "persistent snapshot", "zero_disk_area(0) failed");
+    return -EIO;
+}
+
 /* persistent_read_metadata(): makes the header on a blank COW device, or reads its chunk size. */
 static int read_header(struct snapshot *snapshot)
 {
@@ -185,20 +202,8 @@ static int read_header(struct snapshot *snapshot)
     int rc = cow->sectors < store->chunk ? -EIO : sim_media_find(sim, cow, &media);
     if (rc < 0)
         return rc;
-    if (media->kind == SIM_MEDIA_BLANK) {
-        if (cow->sectors < (uint64_t)HEADER_CHUNKS * store->chunk) {
-            sim_log(sim, "persistent snapshot", "zero_disk_area(0) failed");
-            return -EIO;
-        }
-        uint32_t *chunk = malloc(sizeof(*chunk));
-        if (!chunk)
-            return -ENOMEM;
-        *chunk = store->chunk;
-        media->kind = SIM_MEDIA_SNAPSHOT;
-        media->content = chunk;
-        media->content_free = free;
-        return 0;
-    }
+    if (media->kind == SIM_MEDIA_BLANK)
+        return write_header(sim, media, cow, store);
     if (media->kind != SIM_MEDIA_SNAPSHOT) {
         sim_log(sim, "persistent snapshot", "Invalid or corrupt snapshot");
         return -ENXIO;
@@ -209,7 +214,7 @@ static int read_header(struct snapshot *snapshot)
                 "chunk size %u in device metadata overrides table chunk size of %u.", on_disk,
                 store->chunk);
     store->chunk = on_disk;
-    return 0;
+    return cow->sectors < (uint64_t)HEADER_CHUNKS * on_disk ? -EIO : 0;
 }
 
 static void snapshot_register(struct snapshot *snapshot)

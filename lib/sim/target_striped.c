@@ -133,11 +133,24 @@ static int striped_iterate(struct sim_target *target, sim_iterate_fn fn, void *d
     return rc;
 }
 
+static void striped_map(struct sim_target *target, uint64_t offset, struct sim_dev **ret_dev,
+                        uint64_t *ret_sector)
+{
+    const struct striped *striped = target->data;
+    uint64_t chunk = offset / striped->chunk;
+    const struct stripe *stripe = &striped->stripes[chunk % striped->count];
+
+    *ret_dev = stripe->dev;
+    *ret_sector = stripe->start + chunk / striped->count * striped->chunk + offset % striped->chunk;
+}
+
 const struct sim_target_type sim_target_striped = {
     .name = "striped",
     .version = {1, 6, 0},
+    .features = SIM_DISCARDS,
     .ctr = striped_ctr,
     .dtr = striped_dtr,
     .status = striped_status,
     .iterate = striped_iterate,
+    .map = striped_map,
 };

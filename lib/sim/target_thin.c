@@ -63,13 +63,13 @@ static int open_volume(struct sim_target *target, const char *id, struct thin *t
     struct thin_pool *pool = sim_thin_pool_find(device->sim, device);
     if (!pool)
         return refuse(target, "Couldn't find pool object");
-    int rc = thin_metadata_open_volume(pool->metadata, thin->id);
+    int rc = sim_thin_metadata_open_volume(pool->metadata, thin->id);
     if (rc < 0) {
         target->error = "Couldn't open thin internal device";
         return rc;
     }
     if (pool->suspended) {
-        thin_metadata_close_volume(pool->metadata, thin->id);
+        sim_thin_metadata_close_volume(pool->metadata, thin->id);
         return refuse(target, "Unable to activate thin device while pool is suspended");
     }
     sim_thin_pool_get(pool);
@@ -111,7 +111,7 @@ static void thin_dtr(struct sim_target *target)
     struct thin *thin = target->data;
 
     thin_unlink(thin);
-    thin_metadata_close_volume(thin->pool->metadata, thin->id);
+    sim_thin_metadata_close_volume(thin->pool->metadata, thin->id);
     sim_thin_pool_put(thin->pool);
     thin_free(target, thin);
 }

@@ -25,6 +25,7 @@ struct pool_table {
     struct sim_dev *metadata_dev, *data_dev;
     uint64_t low_water;
     struct thin_pool_features requested;
+    bool no_passdown; /* the data device cannot discard */
 };
 
 static const struct {
@@ -86,7 +87,7 @@ static int pool_new(struct sim_target *target, struct sim_bdev *metadata_bdev,
     if (!pool)
         return refuse(target, "Error allocating memory for pool", -ENOMEM);
 
-    int rc = thin_metadata_open(sim, metadata_bdev, block_size, !read_only, &pool->metadata);
+    int rc = sim_thin_metadata_open(sim, metadata_bdev, block_size, !read_only, &pool->metadata);
     if (rc < 0) {
         free(pool);
         return refuse(target, "Error creating metadata object", rc);
@@ -96,6 +97,7 @@ static int pool_new(struct sim_target *target, struct sim_bdev *metadata_bdev,
     pool->data_bdev = data_bdev;
     pool->block_size = block_size;
     pool->references = 1;
+    pool->suspended = true;
     pool->next = sim->thin_pools;
     sim->thin_pools = pool;
     *ret_pool = pool;
@@ -228,7 +230,7 @@ static int resize(struct sim_target *target, struct thin_pool *pool)
     const char *device = pool->device->number;
     struct thin_metadata *metadata = pool->metadata;
     uint64_t data = target->length / pool->block_size;
-    uint64_t blocks = thin_metadata_size(pool->metadata_bdev);
+    uint64_t blocks = sim_thin_metadata_size(pool->metadata_bdev);
 
     if (data < metadata->data_blocks) {
         sim_log(sim, "thin", "%s: pool target (%" PRIu64 " blocks) too small: expected %" PRIu64,
@@ -262,13 +264,12 @@ static void take_control(struct sim_target *target, struct thin_pool *pool)
 
     pool->target = target;
     pool->features = table->requested;
-    if (!table->data_dev->open->bdev->discards && !pool->features.no_discard_passdown)
-        pool->features.no_discard_passdown = true;
+    pool->features.no_discard_passdown |= table->no_passdown;
     if (pool->features.read_only == was_read_only)
         return;
+    sim_table_event(target->table);
     sim_log(pool->device->sim, "thin", "%s: switching pool to %s mode", pool->device->number,
             was_read_only ? "write" : "read-only");
-    sim_table_event(target->table);
 }
 
 static int pool_preresume(struct sim_target *target)
@@ -328,7 +329,7 @@ static int message_create_thin(struct dmi_sim *sim, struct thin_metadata *metada
     int rc = read_id(sim, argv[1], &id);
     if (rc < 0)
         return rc;
-    rc = thin_metadata_create(metadata, id);
+    rc = sim_thin_metadata_create(metadata, id);
     if (rc < 0)
         sim_log(sim, "thin", "Creation of new thinly-provisioned device with id %s failed.",
                 argv[1]);
@@ -343,7 +344,7 @@ static int message_create_snap(struct dmi_sim *sim, struct thin_metadata *metada
         rc = read_id(sim, argv[2], &origin);
     if (rc < 0)
         return rc;
-    rc = thin_metadata_snapshot(metadata, id, origin);
+    rc = sim_thin_metadata_snapshot(metadata, id, origin);
     if (rc < 0)
         sim_log(sim, "thin", "Creation of new snapshot %s of device %s failed.", argv[1],
                 argv[2]);
@@ -356,7 +357,7 @@ static int message_delete(struct dmi_sim *sim, struct thin_metadata *metadata, c
     int rc = read_id(sim, argv[1], &id);
     if (rc < 0)
         return rc;
-    rc = thin_metadata_delete(metadata, id);
+    rc = sim_thin_metadata_delete(metadata, id);
     if (rc < 0)
         sim_log(sim, "thin", "Deletion of thin device %s failed.", argv[1]);
     return rc;
@@ -387,7 +388,7 @@ static int message_set_transaction_id(struct dmi_sim *sim, struct thin_metadata 
 static int message_reserve(struct dmi_sim *sim, struct thin_metadata *metadata, char **argv)
 {
     (void)argv;
-    int rc = thin_metadata_hold(sim, metadata);
+    int rc = sim_thin_metadata_hold(sim, metadata);
     if (rc < 0)
         sim_log(sim, "thin", "reserve_metadata_snap message failed.");
     return rc;
@@ -396,7 +397,7 @@ static int message_reserve(struct dmi_sim *sim, struct thin_metadata *metadata, 
 static int message_release(struct dmi_sim *sim, struct thin_metadata *metadata, char **argv)
 {
     (void)argv;
-    int rc = thin_metadata_release(sim, metadata);
+    int rc = sim_thin_metadata_release(sim, metadata);
     if (rc < 0)
         sim_log(sim, "thin", "release_metadata_snap message failed.");
     return rc;
@@ -442,10 +443,10 @@ static void pool_info(const struct pool_table *table, struct sim_text *out)
 {
     const struct thin_pool *pool = table->pool;
     const struct thin_metadata *metadata = pool->metadata;
-    uint64_t quarter = thin_metadata_size(table->metadata_dev->open->bdev) / 4;
+    uint64_t quarter = sim_thin_metadata_size(table->metadata_dev->open->bdev) / 4;
 
     sim_emit(out, "%" PRIu64 " %" PRIu64 "/%" PRIu64 " 0/%" PRIu64 " ",
-             metadata->transaction_id, thin_metadata_used(metadata), metadata->metadata_blocks,
+             metadata->transaction_id, sim_thin_metadata_used(metadata), metadata->metadata_blocks,
              metadata->data_blocks);
     if (metadata->held_root)
         sim_emit(out, "%" PRIu64 " ", metadata->held_root);
@@ -485,6 +486,23 @@ static int pool_iterate(struct sim_target *target, sim_iterate_fn fn, void *data
     return fn(target, ((struct pool_table *)target->data)->data_dev, 0, target->length, data);
 }
 
+/* disable_passdown_if_not_supported() */
+static void pool_io_hints(struct sim_target *target, struct sim_limits *limits)
+{
+    struct pool_table *table = target->data;
+    const struct sim_bdev *data = table->data_dev->open->bdev;
+    char label[DMI_SIM_PATH_MAX + 1];
+    (void)limits;
+
+    if (data->discards || table->no_passdown || table->requested.ignore_discard ||
+        table->requested.no_discard_passdown)
+        return;
+    sim_bdev_label(data, label, sizeof(label));
+    sim_log(target->table->device->sim, "thin",
+            "Data device (%s) discard unsupported: Disabling discard passdown.", label);
+    table->no_passdown = true;
+}
+
 const struct sim_target_type sim_target_thin_pool = {
     .name = "thin-pool",
     .version = {1, 22, 0},
@@ -494,6 +512,7 @@ const struct sim_target_type sim_target_thin_pool = {
     .status = pool_status,
     .message = pool_message,
     .iterate = pool_iterate,
+    .io_hints = pool_io_hints,
     .presuspend = pool_presuspend,
     .presuspend_undo = pool_presuspend_undo,
     .preresume = pool_preresume,

@@ -26,12 +26,13 @@ struct thin_metadata {
     uint64_t data_blocks, metadata_blocks;
     uint64_t held_root; /* 0: none */
     uint32_t last_root;
+    uint32_t roots; /* in use */
     struct thin_volume *volumes; /* by id */
     uint32_t count, room;
 };
 
 /* Of a device, in metadata blocks of 4 KiB, as far as the kernel uses them. */
-uint64_t thin_metadata_size(const struct sim_bdev *bdev);
+uint64_t sim_thin_metadata_size(const struct sim_bdev *bdev);
 
 /*
  * dm_pool_metadata_open(): reads what lies on `bdev`, or formats it. The metadata
@@ -39,21 +40,21 @@ uint64_t thin_metadata_size(const struct sim_bdev *bdev);
  * other block size, or too small; -ENOSPC; -EILSEQ: something else lies there;
  * -EIO; -ENOMEM.
  */
-int thin_metadata_open(struct dmi_sim *sim, struct sim_bdev *bdev, uint32_t block_size,
+int sim_thin_metadata_open(struct dmi_sim *sim, struct sim_bdev *bdev, uint32_t block_size,
                        bool format, struct thin_metadata **ret_metadata);
 
 /* -ENODATA: no such volume; -EEXIST, -EBUSY (it is open), -ENOMEM. */
-int thin_metadata_create(struct thin_metadata *metadata, uint64_t id);
-int thin_metadata_snapshot(struct thin_metadata *metadata, uint64_t id, uint64_t origin);
-int thin_metadata_delete(struct thin_metadata *metadata, uint64_t id);
-int thin_metadata_open_volume(struct thin_metadata *metadata, uint64_t id);
-void thin_metadata_close_volume(struct thin_metadata *metadata, uint64_t id);
+int sim_thin_metadata_create(struct thin_metadata *metadata, uint64_t id);
+int sim_thin_metadata_snapshot(struct thin_metadata *metadata, uint64_t id, uint64_t origin);
+int sim_thin_metadata_delete(struct thin_metadata *metadata, uint64_t id);
+int sim_thin_metadata_open_volume(struct thin_metadata *metadata, uint64_t id);
+void sim_thin_metadata_close_volume(struct thin_metadata *metadata, uint64_t id);
 
 /* -EBUSY: there is one; -EINVAL: there is none. */
-int thin_metadata_hold(struct dmi_sim *sim, struct thin_metadata *metadata);
-int thin_metadata_release(struct dmi_sim *sim, struct thin_metadata *metadata);
+int sim_thin_metadata_hold(struct dmi_sim *sim, struct thin_metadata *metadata);
+int sim_thin_metadata_release(struct dmi_sim *sim, struct thin_metadata *metadata);
 
 /* Blocks in use, with those that the kernel keeps in reserve. */
-uint64_t thin_metadata_used(const struct thin_metadata *metadata);
+uint64_t sim_thin_metadata_used(const struct thin_metadata *metadata);
 
 #endif

@@ -17,9 +17,15 @@ struct module {
 };
 
 static const struct module modules[] = {
+    {{"cache"}, {&sim_target_cache}},
     {{"crypt"}, {&sim_target_crypt}},
     {{"delay"}, {&sim_target_delay}},
     {{"flakey"}, {&sim_target_flakey}},
+    {{"mirror"}, {&sim_target_mirror}},
+    {{"raid", "raid0", "raid1", "raid10", "raid4", "raid5", "raid6"}, {&sim_target_raid}},
+    {{"snapshot", "snapshot-merge", "snapshot-origin"},
+     {&sim_target_snapshot, &sim_target_snapshot_origin, &sim_target_snapshot_merge}},
+    {{"thin-pool"}, {&sim_target_thin, &sim_target_thin_pool}},
     {{"zero"}, {&sim_target_zero}},
 };
 

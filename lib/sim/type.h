@@ -22,6 +22,7 @@ enum {
     SIM_ALWAYS_WRITEABLE = 1 << 1,
     SIM_IMMUTABLE = 1 << 2,
     SIM_WILDCARD = 1 << 3,
+    SIM_DISCARDS = 1 << 4, /* passes discards down if its devices take them */
 };
 
 enum sim_status { SIM_STATUS_INFO, SIM_STATUS_TABLE, SIM_STATUS_IMA };
@@ -45,6 +46,9 @@ struct sim_target_type {
     int (*message)(struct sim_target *target, unsigned int argc, char **argv,
                    struct sim_text *out);
     int (*iterate)(struct sim_target *target, sim_iterate_fn fn, void *data);
+    /* For targets that only move sectors: where `offset` of the target lies. */
+    void (*map)(struct sim_target *target, uint64_t offset, struct sim_dev **ret_dev,
+                uint64_t *ret_sector);
     void (*io_hints)(struct sim_target *target, struct sim_limits *limits);
 
     void (*presuspend)(struct sim_target *target);
@@ -71,12 +75,20 @@ const struct sim_target_type *sim_types_get(struct dmi_sim *sim, const char *nam
 /* The head of an IMA measurement: "target_name=NAME,target_version=1.2.3". */
 void sim_emit_type(struct sim_text *out, const struct sim_target_type *type);
 
+extern const struct sim_target_type sim_target_cache;
 extern const struct sim_target_type sim_target_crypt;
 extern const struct sim_target_type sim_target_delay;
 extern const struct sim_target_type sim_target_error;
 extern const struct sim_target_type sim_target_flakey;
 extern const struct sim_target_type sim_target_linear;
+extern const struct sim_target_type sim_target_mirror;
+extern const struct sim_target_type sim_target_raid;
+extern const struct sim_target_type sim_target_snapshot;
+extern const struct sim_target_type sim_target_snapshot_merge;
+extern const struct sim_target_type sim_target_snapshot_origin;
 extern const struct sim_target_type sim_target_striped;
+extern const struct sim_target_type sim_target_thin;
+extern const struct sim_target_type sim_target_thin_pool;
 extern const struct sim_target_type sim_target_zero;
 
 #endif

@@ -32,8 +32,7 @@ static struct device_entry entry_of(const struct dmi_device_entry *entry)
 {
     return (struct device_entry){
         .name = entry->name,
-        .has_name_exact =
-            !text_is_utf8(entry->name) || (entry->uuid && !text_is_utf8(entry->uuid)),
+        .has_name_exact = !text_is_utf8(entry->name) || (entry->uuid && !text_is_utf8(entry->uuid)),
         .name_exact = false,
         .uuid = entry->uuid && *entry->uuid ? entry->uuid : NULL,
         .device = {.major = entry->device.major, .minor = entry->device.minor},

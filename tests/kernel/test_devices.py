@@ -42,7 +42,7 @@ def test_create_passes_readonly_on(devices, trace):
 # 255 is the last minor that an old dev_t holds, 2^20 - 1 the last there is.
 @pytest.mark.parametrize("minor", [77, 255, 256, 4660, 1048575])
 def test_a_persistent_minor_is_taken(client, devices, minor):
-    info = devices.create(flags=["DM_PERSISTENT_DEV"], minor=minor)
+    info = devices.create(minor=minor)
     assert info["device"] == {"major": dm.majors()[0], "minor": minor}
     dm.assert_same(info)
     assert (info["device"]["major"], minor) in dm.listed()
@@ -71,7 +71,7 @@ def test_a_taken_name_or_uuid_is_device_exists(client, devices):
 
 
 def test_a_taken_minor_is_device_exists_too(client, devices):
-    devices.create(flags=["DM_PERSISTENT_DEV"], minor=300)
+    devices.create(minor=300)
     before = dm.listed()
     # The kernel itself has no errno for it that would tell.
     fails(lambda: client.device_create(name=devices.name(), flags=["DM_PERSISTENT_DEV"], minor=300),
@@ -202,7 +202,8 @@ def test_prefixes_choose_devices(client, devices):
     assert names(uuid_prefix="nobody's") == []
 
 
-def test_no_devices_are_an_empty_list(client, alone):  # pylint: disable=unused-argument
+@pytest.mark.usefixtures("alone")
+def test_no_devices_are_an_empty_list(client):
     assert client.list_devices() == {"devices": []}
     assert dm.text("ls").strip() == "No devices found"
 
@@ -273,7 +274,8 @@ def names_of(removal, key):
     return {entry["name"] for entry in removal[key]}
 
 
-def test_remove_all_without_confirm_only_tells(client, devices, alone):  # pylint: disable=unused-argument
+@pytest.mark.usefixtures("alone")
+def test_remove_all_without_confirm_only_tells(client, devices):
     free, held = devices.create(), devices.make([line(0, 8, "zero")])
     with opened(held["path"], os.O_RDONLY):
         before = dm.listed()
@@ -283,7 +285,8 @@ def test_remove_all_without_confirm_only_tells(client, devices, alone):  # pylin
         assert dm.listed() == before
 
 
-def test_remove_all_takes_what_nobody_has_open(client, devices, alone):  # pylint: disable=unused-argument
+@pytest.mark.usefixtures("alone")
+def test_remove_all_takes_what_nobody_has_open(client, devices):
     free, held = devices.create(), devices.make([line(0, 8, "zero")])
     lower = devices.make([line(0, 8, "zero")])
     upper = devices.make([on(lower, 8)])
@@ -295,7 +298,8 @@ def test_remove_all_takes_what_nobody_has_open(client, devices, alone):  # pylin
         assert set(dm.listed().values()) == {held["name"].encode()}
 
 
-def test_remove_all_deferred_marks_what_is_open(client, devices, alone):  # pylint: disable=unused-argument
+@pytest.mark.usefixtures("alone")
+def test_remove_all_deferred_marks_what_is_open(client, devices):
     free, held = devices.create(), devices.make([line(0, 8, "zero")])
     with opened(held["path"], os.O_RDONLY):
         removal = client.remove_all(confirm=True, flags=["DM_DEFERRED_REMOVE"])

@@ -1,31 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thousands of devices, and replies that pass the server's limit."""
 
+import contextlib
+
 import dm
 import pytest
 from calls import Many, fails, line
+from dmrpc import RpcError
 
 DEVICES = 2000
+LANES = 8
 SMALL = 4096  # the least that --reply-bytes takes
 
 
+@contextlib.contextmanager
+def lanes(daemon):
+    """Connections that share one long row of calls; each has a few on their way."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(Many(daemon.socket, timeout=120)) for _ in range(LANES)]
+
+        def run(method, rows):
+            results = []
+            for first in range(0, len(rows), LANES * 20):
+                part = rows[first:first + LANES * 20]
+                order = [(lane := connections[number % LANES], lane.start(method, **params))
+                         for number, params in enumerate(part)]
+                replies = {lane: lane.take_all() for lane in connections}
+                results += [replies[lane][ident] for lane, ident in order]
+            return results
+
+        yield run
+
+
 @pytest.fixture
-def crowd(client, daemon, watch):  # pylint: disable=unused-argument
+def crowd(daemon, watch):  # pylint: disable=unused-argument
     """Many devices, long names and short ones, with uuids and without."""
-    infos = []
-    with Many(daemon.socket, timeout=120) as many:
-        for first in range(0, DEVICES, 100):
-            for number in range(first, first + 100):
-                name = f"kt-crowd-{number}" + "-long" * (number % 20)
-                uuid = {"uuid": f"KT-CROWD-{number}" + "u" * (number % 90)} if number % 3 else {}
-                many.start("device_create", name=name, **uuid)
-            infos += many.take_all().values()
+    rows = []
+    for number in range(DEVICES):
+        uuid = {"uuid": f"KT-CROWD-{number}" + "u" * (number % 90)} if number % 3 else {}
+        rows.append({"name": f"kt-crowd-{number}" + "-long" * (number % 20), **uuid})
+    with lanes(daemon) as run:
+        infos = run("device_create", rows)
         yield infos
-        for info in infos:
-            many.start("device_remove", device=info["device"])
-            if len(many.methods) == 100:
-                many.take_all()
-        many.take_all()
+        removals = run("device_remove", [{"device": info["device"]} for info in infos])
+    assert [removal["name"] for removal in removals] == [info["name"] for info in infos]
 
 
 def test_thousands_of_devices_are_listed_whole(client, crowd):
@@ -54,20 +72,37 @@ def small(daemons, watch):  # pylint: disable=unused-argument
         yield connection
 
 
-def test_a_list_past_the_limit_is_reply_too_large_and_a_prefix_helps(small, devices, alone):  # pylint: disable=unused-argument
-    for number in range(12):
-        devices.create(f"kt-{'wide' * 30}-{number:02}", uuid=f"KT-{'wide' * 30}-{number}")
+# A name that takes six times as much room in JSON as in the kernel's list, and one that takes as much.
+UNPRINTABLE, PLAIN = "kt-" + "\x01" * 60, "kt-" + "wide" * 30
+
+
+@pytest.mark.parametrize("name", [UNPRINTABLE, PLAIN], ids=["in JSON", "in the kernel's list"])
+def test_a_list_past_the_limit_is_reply_too_large_and_a_prefix_helps(small, devices, name):
+    for number in range(30):
+        devices.create(f"{name}{number:02}")
     fails(small.list_devices, "reply_too_large", limit=SMALL)
-    assert len(small.list_devices(name_prefix=f"kt-{'wide' * 30}-1")["devices"]) == 2
-    fails(small.remove_all, "reply_too_large")
-    assert len(small.version()) == 2, "the connection goes on"
+    assert len(small.list_devices(name_prefix=f"{name}11")["devices"]) == 1
+    fails(small.remove_all, "reply_too_large", limit=SMALL)
+    assert small.version()["backend"] == "kernel", "the connection goes on"
 
 
-def test_a_removal_of_all_whose_reply_is_too_large_was_carried_out(small, devices, alone):  # pylint: disable=unused-argument
-    for number in range(12):
-        devices.create(f"kt-{'wide' * 30}-{number:02}", uuid=f"KT-{'wide' * 30}-{number}")
-    fails(lambda: small.remove_all(confirm=True), "reply_too_large", limit=SMALL)
+@pytest.mark.usefixtures("alone")
+def test_a_removal_of_all_whose_reply_is_too_large_was_carried_out_and_says_so(small, devices):
+    for number in range(30):
+        devices.create(f"{UNPRINTABLE}{number:02}")
+    with pytest.raises(RpcError) as caught:
+        small.remove_all(confirm=True)
+    assert caught.value.name == "reply_too_large" and "was carried out" in caught.value.message
     assert not dm.listed()
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_removal_of_all_that_cannot_list_them_removes_nothing(small, devices):
+    for number in range(30):
+        devices.create(f"{PLAIN}{number:02}")
+    before = dm.listed()
+    fails(lambda: small.remove_all(confirm=True), "reply_too_large", ioctl="DM_LIST_DEVICES")
+    assert dm.listed() == before
 
 
 def test_lines_past_the_limit_are_reply_too_large(small, devices):
@@ -78,8 +113,9 @@ def test_lines_past_the_limit_are_reply_too_large(small, devices):
 
 
 def test_deps_past_the_limit_are_reply_too_large(small, client, devices):
-    # A hundred and eighty devices, one line on each.
-    lower = [devices.make([line(0, 8, "zero")]) for _ in range(180)]
+    # Large minors take more room.
+    lower = [devices.make([line(0, 8, "zero")], minor=1000000 + number)
+             for number in range(140)]
     top = devices.make([line(8 * number, 8, "linear", f"{info['device']['major']}:{info['device']['minor']} 0")
                         for number, info in enumerate(lower)])
     assert len(client.table_deps(name=top["name"])["devices"]) == len(lower)

@@ -8,7 +8,7 @@ import tempfile
 
 import dm
 import pytest
-from calls import INACTIVE, LIVE, SUSPENDED, fails, line, linear, state
+from calls import LIVE, SUSPENDED, fails, line, linear, state
 from tasks import Task, Writer, opened, pattern, read, write
 
 SKIP_LOCKFS, NOFLUSH = 1 << 10, 1 << 11

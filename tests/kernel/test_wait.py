@@ -62,8 +62,8 @@ def test_a_pool_that_crosses_its_low_water_mark_ends_the_wait(client, pool, wait
     info = client.device_status(name=pool.info["name"])
     waiter.start("device_wait", name=info["name"], event_nr=info["event_nr"])
     wait_parked(waiter)
-    # Up to where `low_water` blocks are left.
-    for block in range(pool.blocks() - pool.low_water):
+    # The kernel looks before it takes a block: the first that finds `low_water` left tells.
+    for block in range(pool.blocks() - pool.low_water + 1):
         write(pool.thin["path"], block * pool.blocks_of_4k, bytes(BLOCK))
     _, result = waiter.take()
     assert result["info"]["event_nr"] != info["event_nr"]
@@ -149,23 +149,26 @@ def test_waits_for_many_devices_each_end_with_their_own_event(client, devices, w
 def test_no_event_is_lost_between_two_waits(client, devices, waiter):
     """A follower that goes from number to number arrives at the last one, however fast they come."""
     info, rounds = devices.make([line(0, 8, "zero")]), 60
-    last = info["event_nr"] + rounds
-    waiter.start("device_wait", device=info["device"], event_nr=info["event_nr"])
-    name, answered = info["name"], 0
+    reached, last, answered = info["event_nr"], info["event_nr"] + rounds, 0
+
+    def follow():
+        nonlocal reached, answered
+        _, result = waiter.take()
+        assert result["info"]["event_nr"] > reached
+        reached, answered = result["info"]["event_nr"], answered + 1
+        if reached != last:
+            waiter.start("device_wait", device=info["device"], event_nr=reached)
+
+    waiter.start("device_wait", device=info["device"], event_nr=reached)
+    name = info["name"]
     for number in range(rounds):
         client.device_rename(name=name, new_name=f"kt-fast-{number}")
         name = f"kt-fast-{number}"
         if waiter.has_reply():
-            _, result = waiter.take()
-            answered += 1
-            waiter.start("device_wait", device=info["device"], event_nr=result["info"]["event_nr"])
-    while True:
-        _, result = waiter.take()
-        answered += 1
-        if result["info"]["event_nr"] == last:
-            break
-        waiter.start("device_wait", device=info["device"], event_nr=result["info"]["event_nr"])
-    assert result["info"]["name"] == name and 1 <= answered <= rounds
+            follow()
+    while reached != last:
+        follow()
+    assert 1 <= answered <= rounds
     assert int(dm.field(info["device"], "events")) == last
 
 

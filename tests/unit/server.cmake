@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 add_library(server_rig STATIC
+    ${CMAKE_CURRENT_LIST_DIR}/server_ask.c
     ${CMAKE_CURRENT_LIST_DIR}/server_rig.c
     ${CMAKE_CURRENT_LIST_DIR}/server_said.c)
 target_link_libraries(server_rig PUBLIC dmrpc_server PkgConfig::CMOCKA)
 
-# Programs in which memory can run out, and is looked at when it is freed.
+# For programs in which memory can run out, and is looked at when it is freed.
 add_library(server_memory STATIC ${CMAKE_CURRENT_LIST_DIR}/server_memory.c)
 target_link_options(server_memory INTERFACE
     -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray,--wrap=free)
@@ -13,14 +14,13 @@ foreach(module access budget hangup)
     dmrpc_unit_test(server_${module} dmrpc_server)
 endforeach()
 foreach(module decode encode failure options order scan text waits)
-    if(EXISTS ${CMAKE_CURRENT_LIST_DIR}/test_server_${module}.c)
     dmrpc_unit_test(server_${module} server_rig)
-    endif()
 endforeach()
-foreach(module arena call conn dispatch envelope out rpc)
-    if(EXISTS ${CMAKE_CURRENT_LIST_DIR}/test_server_${module}.c)
+foreach(module arena call conn envelope out)
     dmrpc_unit_test(server_${module} server_rig server_memory)
-    endif()
 endforeach()
-dmrpc_unit_test(server_listener server_rig -Wl,--wrap=lchown)
-dmrpc_unit_test(server_workers server_rig -Wl,--wrap=pthread_create,--wrap=clock_gettime)
+dmrpc_unit_test(server_dispatch server_rig server_memory -Wl,--wrap=pthread_create)
+dmrpc_unit_test(server_listener server_rig -Wl,--wrap=lchown,--wrap=accept4)
+dmrpc_unit_test(server_rpc server_rig server_memory -Wl,--wrap=pthread_create)
+dmrpc_unit_test(server_workers server_rig
+    -Wl,--wrap=pthread_create,--wrap=clock_gettime,--wrap=pthread_cond_broadcast)

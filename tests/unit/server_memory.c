@@ -88,5 +88,8 @@ void *__wrap_reallocarray(void *old, size_t count, size_t size)
 void __wrap_free(void *memory)
 {
     look(memory);
+    if (memory) {
+        memset(memory, 0xdd, malloc_usable_size(memory)); /* whoever still uses it will stumble */
+    }
     __real_free(memory);
 }

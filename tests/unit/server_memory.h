@@ -10,7 +10,8 @@
 
 #include <stddef.h>
 
-/* The calling thread's next `count` allocations succeed, the one after fails once; -1: none does. */
+/* The calling thread's next `count` allocations succeed, the one after fails once; -1: none does.
+ */
 void memory_fail_at(long count);
 
 /* Has the failure happened? */

@@ -62,6 +62,7 @@ void rig_init(struct rig *rig)
     dispatcher->host.pid = getpid();
     assert_int_equal(dmi_sim_new(&rig->sim), 0);
     assert_int_equal(dmi_sim_open(rig->sim, &dispatcher->host.transport), 0);
+    dispatcher->host.sim = rig->sim;
     assert_int_equal(workers_new(rig->loop, 4, &dispatcher->workers), 0);
     assert_int_equal(waits_new(dispatcher, &dispatcher->waits), 0);
 }

@@ -46,9 +46,8 @@ static const struct field inner_fields[] = {
 };
 static const struct type inner_type = {
     .name = "inner", .size = sizeof(struct inner), .fields = inner_fields, .count = 2};
-static const struct field item = {.kind = FIELD_OBJECT,
-                                  .has_offset = NO_OFFSET,
-                                  .type = &inner_type};
+static const struct field item = {
+    .kind = FIELD_OBJECT, .has_offset = NO_OFFSET, .type = &inner_type};
 static const struct field number_item = {
     .kind = FIELD_U32, .has_offset = NO_OFFSET, .min = 1, .max = 9};
 
@@ -177,13 +176,12 @@ static void test_presets(void **state)
 
 static void test_all_kinds(void **state)
 {
-    struct taken taken =
-        take(&outer_type,
-             "{\"yes\":false,\"u32\":4294967295,\"u64\":9223372036854775807,\"i64\":-5,"
-             "\"string\":\"\xc3\xa9\\n2345\",\"flags\":[\"DM_NOFLUSH\",\"DM_READONLY\"],"
-             "\"inner\":{\"number\":9,\"word\":\"hi\"},"
-             "\"items\":[{\"number\":1},{\"number\":100,\"word\":\"\"}],"
-             "\"numbers\":[1,5,9],\"a/b~c\":\"x\"}");
+    struct taken taken = take(
+        &outer_type, "{\"yes\":false,\"u32\":4294967295,\"u64\":9223372036854775807,\"i64\":-5,"
+                     "\"string\":\"\xc3\xa9\\n2345\",\"flags\":[\"DM_NOFLUSH\",\"DM_READONLY\"],"
+                     "\"inner\":{\"number\":9,\"word\":\"hi\"},"
+                     "\"items\":[{\"number\":1},{\"number\":100,\"word\":\"\"}],"
+                     "\"numbers\":[1,5,9],\"a/b~c\":\"x\"}");
 
     (void)state;
     assert_string_equal(taken.fault.reason, "");
@@ -212,8 +210,8 @@ static void test_all_kinds(void **state)
 static void test_edges(void **state)
 {
     static const char *const texts[] = {
-        "{\"u32\":3}",          "{\"i64\":5}",     "{\"string\":\"12345678\"}",
-        "{\"string\":\"1\"}",   "{\"flags\":[]}",  "{\"items\":[]}",
+        "{\"u32\":3}",           "{\"i64\":5}",    "{\"string\":\"12345678\"}",
+        "{\"string\":\"1\"}",    "{\"flags\":[]}", "{\"items\":[]}",
         "{\"numbers\":[1,1,1]}", "{\"u64\":0}",    "{\"u64\":-0}",
     };
 
@@ -269,7 +267,8 @@ static const struct refusal refusals[] = {
     {"{\"inner\":[]}", "/inner", "must be an object"},
     {"{\"inner\":{}}", "/inner/number", "missing"},
     {"{\"inner\":{\"number\":101}}", "/inner/number", "out of range: 0 to 100"},
-    {"{\"inner\":{\"number\":1,\"x/y\":2}}", "/inner/x~1y", "unknown; these are known: number, word"},
+    {"{\"inner\":{\"number\":1,\"x/y\":2}}", "/inner/x~1y",
+     "unknown; these are known: number, word"},
     {"{\"items\":{}}", "/items", "must be an array"},
     {"{\"items\":[{\"number\":1},{\"number\":1},{\"number\":1},{\"number\":1}]}", "/items",
      "4 items, where 0 to 3 are taken"},
@@ -326,7 +325,10 @@ static void test_one_of(void **state)
     static const char reason[] = "exactly one of these must be given: u32, string, inner";
     static const char *const good[] = {"{\"u32\":3}", "{\"string\":\"x\",\"yes\":true}",
                                        "{\"inner\":{\"number\":1}}"};
-    static const char *const bad[] = {NULL, "[]", "{}", "{\"yes\":true}",
+    static const char *const bad[] = {NULL,
+                                      "[]",
+                                      "{}",
+                                      "{\"yes\":true}",
                                       "{\"u32\":3,\"string\":\"x\"}",
                                       "{\"u32\":3,\"string\":\"x\",\"inner\":{\"number\":1}}"};
 
@@ -384,8 +386,10 @@ static void test_long(void **state)
     (void)state;
     for (int i = 0; i < 60; i++) {
         (void)snprintf(names[i], sizeof(names[i]), "a-rather-long-name-%02d", i);
-        fields[i] = (struct field){
-            .name = names[i], .kind = FIELD_BOOL, .absence = FIELD_OPTIONAL, .has_offset = NO_OFFSET};
+        fields[i] = (struct field){.name = names[i],
+                                   .kind = FIELD_BOOL,
+                                   .absence = FIELD_OPTIONAL,
+                                   .has_offset = NO_OFFSET};
     }
     memset(text + 2, '~', 4000);
     (void)strcpy(text + 4002, "\":1}");
@@ -421,11 +425,11 @@ static void test_values_untold(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_presets),      cmocka_unit_test(test_all_kinds),
-        cmocka_unit_test(test_edges),        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_nul),          cmocka_unit_test(test_one_of),
-        cmocka_unit_test(test_required),     cmocka_unit_test(test_results_only),
-        cmocka_unit_test(test_long),         cmocka_unit_test(test_values_untold),
+        cmocka_unit_test(test_presets),  cmocka_unit_test(test_all_kinds),
+        cmocka_unit_test(test_edges),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_nul),      cmocka_unit_test(test_one_of),
+        cmocka_unit_test(test_required), cmocka_unit_test(test_results_only),
+        cmocka_unit_test(test_long),     cmocka_unit_test(test_values_untold),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

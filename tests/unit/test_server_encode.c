@@ -46,7 +46,8 @@ static const struct field number_item = {.kind = FIELD_U32, .has_offset = NO_OFF
 
 enum { FLAG, U32, U64, I64, STRING, FLAGS, BITS, PAIR, PAIRS, NUMBERS, JSON, COUNT };
 
-#define PLAIN(member) .name = #member, .offset = offsetof(struct all, member), .has_offset = NO_OFFSET
+#define PLAIN(member)                                                                              \
+    .name = #member, .offset = offsetof(struct all, member), .has_offset = NO_OFFSET
 #define WITH_HAS(member)                                                                           \
     .name = #member, .offset = offsetof(struct all, member),                                       \
     .has_offset = offsetof(struct all, has_##member)
@@ -205,9 +206,9 @@ static void test_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_kinds),  cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_zero),       cmocka_unit_test(test_empty_type),
-        cmocka_unit_test(test_alone),      cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_all_kinds), cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_zero),      cmocka_unit_test(test_empty_type),
+        cmocka_unit_test(test_alone),     cmocka_unit_test(test_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

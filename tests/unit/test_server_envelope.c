@@ -61,11 +61,34 @@ static void assert_request(const char *text, const char *id)
 static void test_ids(void **state)
 {
     static const char *const ids[] = {
-        "1", "0", "-0", "-1", "1.5", "1e2", "0.10", "1E+2", "-1.50e-07", "null", "\"\"", "\"a\"",
-        "\"a\\\"b\\\\\"", "\"\\u0069\\u0000\\ud83d\\ude00\"", "\"caf\xc3\xa9\"",
-        "9223372036854775807", "9223372036854775808", "-9223372036854775808",
-        "-9223372036854775809", "18446744073709551615", "123456789012345678901234567890", "1e400",
-        "-1e400", "1e-400", "9e307", "9e999", "1.7976931348623157e308", "1.7976931348623159e308",
+        "1",
+        "0",
+        "-0",
+        "-1",
+        "1.5",
+        "1e2",
+        "0.10",
+        "1E+2",
+        "-1.50e-07",
+        "null",
+        "\"\"",
+        "\"a\"",
+        "\"a\\\"b\\\\\"",
+        "\"\\u0069\\u0000\\ud83d\\ude00\"",
+        "\"caf\xc3\xa9\"",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551615",
+        "123456789012345678901234567890",
+        "1e400",
+        "-1e400",
+        "1e-400",
+        "9e307",
+        "9e999",
+        "1.7976931348623157e308",
+        "1.7976931348623159e308",
         "0.00000000000000000000000000000000000000000000000000000000000000001",
     };
     static const char *const shapes[] = {
@@ -239,12 +262,14 @@ static void test_notification(void **state)
     done(&parsed);
 }
 
-/* In params large numbers and NUL keys are the decoder's to refuse, as values that it never takes. */
+/* In params large numbers and NUL keys are the decoder's to refuse, as values that it never takes.
+ */
 static void test_masks_in_params(void **state)
 {
     static const char text[] =
         "{" CALL ",\"id\":1,\"params\":{\"big\":12345678901234567890,\"neg\":-1e999,"
-        "\"most\":9223372036854775807,\"k\\u0000\":[1e400, 5],\"s\":\"\\u0000 1e999\"}}";
+        "\"most\":9223372036854775807,\"k\\u0000\":[1e400, 5],\"s\":\"\\u0000 "
+        "1e999\",\"\\\\u0000\":6}}";
     struct parsed parsed = parse(text, strlen(text));
     struct request_parts parts;
 
@@ -260,6 +285,8 @@ static void test_masks_in_params(void **state)
     const json_t *string = json_object_get(parts.params, "s");
     assert_int_equal(json_string_length(string), 7);
     assert_memory_equal(json_string_value(string), "\0 1e999", 7);
+    /* A backslash and then letters: no NUL. */
+    assert_int_equal(json_integer_value(json_object_get(parts.params, "\\u0000")), 6);
     assert_memory_equal(parsed.text, text, strlen(text)); /* the text itself is as it was */
     done(&parsed);
 }
@@ -334,7 +361,8 @@ static const char *const seeds[] = {
     "[\"\\ud83d\\ude00\",\"\xf0\x9f\x98\x80\",-0,1E5,true,false,null]",
 };
 
-static const char alphabet[] = "{}[]\",:\\u0id19eE+-. \n\t\0\x80\xff" "ntf/";
+static const char alphabet[] = "{}[]\",:\\u0id19eE+-. \n\t\0\x80\xff"
+                               "ntf/";
 
 static size_t mutate(char *text, size_t length, size_t room, uint32_t *seed)
 {
@@ -442,7 +470,8 @@ static void test_cuts(void **state)
 
 static void test_no_memory(void **state)
 {
-    static const char text[] = "[{" CALL ",\"id\":1e999,\"a\":1,\"a\":1,\"b\":12345678901234567890}]";
+    static const char text[] =
+        "[{" CALL ",\"id\":1e999,\"a\":1,\"a\":1,\"b\":12345678901234567890}]";
     int succeeded = 0;
 
     (void)state;
@@ -479,11 +508,16 @@ static void test_wiped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ids),          cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_not_json),     cmocka_unit_test(test_notification),
-        cmocka_unit_test(test_masks_in_params), cmocka_unit_test(test_method_with_nul),
-        cmocka_unit_test(test_batch),        cmocka_unit_test(test_mutations),
-        cmocka_unit_test(test_cuts),         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_not_json),
+        cmocka_unit_test(test_notification),
+        cmocka_unit_test(test_masks_in_params),
+        cmocka_unit_test(test_method_with_nul),
+        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_wiped),
     };
 

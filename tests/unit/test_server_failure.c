@@ -207,10 +207,10 @@ static void test_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_causes), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_causes),        cmocka_unit_test(test_words),
         cmocka_unit_test(test_unknown_errno), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_set),    cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_put),    cmocka_unit_test(test_table),
+        cmocka_unit_test(test_set),           cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_put),           cmocka_unit_test(test_table),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -336,27 +335,58 @@ static void test_many(void **state)
     listener_close(&listener);
 }
 
+int __real_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+static int accept_error;
+
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+    if (accept_error) {
+        errno = accept_error;
+        return -1;
+    }
+    return __real_accept4(fd, address, length, flags);
+}
+
 /* Without descriptors it rests rather than spins, and goes on when there are some again. */
 static void test_no_descriptors(void **state)
 {
+    static const int errors[] = {EMFILE, ENFILE, ENOMEM, ENOBUFS};
     struct place *place = *state;
     struct listener listener;
-    struct rlimit before;
+
+    assert_int_equal(listener_open(&listener, place->loop, place->path, (gid_t)-1, on_accepted), 0);
+    for (int i = 0; i < 4; i++) {
+        int client = connect_to(place->path);
+        assert_true(client >= 0);
+        accept_error = errors[i];
+        for (int turn = 0; turn < 20 && !ev_is_active(&listener.pause); turn++) {
+            (void)ev_run(place->loop, EVRUN_ONCE);
+        }
+        accept_error = 0;
+        assert_true(ev_is_active(&listener.pause));
+        assert_false(ev_is_active(&listener.readable));
+        assert_int_equal(accepted_count, i);
+        until_accepted(place, i + 1);
+        (void)close(client);
+    }
+    listener_close(&listener);
+}
+
+/* One that went before it was accepted is no reason to rest. */
+static void test_aborted(void **state)
+{
+    struct place *place = *state;
+    struct listener listener;
 
     assert_int_equal(listener_open(&listener, place->loop, place->path, (gid_t)-1, on_accepted), 0);
     int client = connect_to(place->path);
-    assert_true(client >= 0);
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-    struct rlimit none = before;
-    none.rlim_cur = (rlim_t)client; /* the lowest that is free is past it */
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    for (int i = 0; i < 20 && !ev_is_active(&listener.pause); i++) {
+    accept_error = ECONNABORTED;
+    for (int turn = 0; turn < 5; turn++) {
         (void)ev_run(place->loop, EVRUN_ONCE);
     }
-    bool paused = ev_is_active(&listener.pause) && !ev_is_active(&listener.readable);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-    assert_true(paused);
-    assert_int_equal(accepted_count, 0);
+    accept_error = 0;
+    assert_false(ev_is_active(&listener.pause));
     until_accepted(place, 1);
     (void)close(client);
     listener_close(&listener);
@@ -378,6 +408,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_aborted, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,8 +137,8 @@ static void test_limits(void **state)
 static void test_bad_numbers(void **state)
 {
     static const char *const texts[] = {
-        "--depth=",    "--depth x",    "--depth 5x",  "--depth -5",
-        "--depth +5",  "--depth 0x20", "--depth 5.0", "--depth 99999999999999999999",
+        "--depth=",   "--depth x",    "--depth 5x",  "--depth -5",
+        "--depth +5", "--depth 0x20", "--depth 5.0", "--depth 99999999999999999999",
     };
 
     (void)state;
@@ -152,8 +152,8 @@ static void test_bad_numbers(void **state)
 
 static void test_usage(void **state)
 {
-    static const char *const texts[] = {"--nix", "-x", "--socket", "stray", "--simulate stray",
-                                        "--depth", "--simulate=1"};
+    static const char *const texts[] = {
+        "--nix", "-x", "--socket", "stray", "--simulate stray", "--depth", "--simulate=1"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -209,7 +209,8 @@ static void test_precedence(void **state)
                                         "--socket /line --depth 9 --config @"};
 
     (void)state;
-    write_file("{\"socket\":\"/from/file\",\"group\":\"kvm\",\"limits\":{\"depth\":7,\"batch\":3}}");
+    write_file(
+        "{\"socket\":\"/from/file\",\"group\":\"kvm\",\"limits\":{\"depth\":7,\"batch\":3}}");
     for (size_t i = 0; i < 2; i++) {
         struct read read = read_options(texts[i]);
         assert_int_equal(read.result, OPTIONS_RUN);
@@ -269,11 +270,11 @@ static void test_no_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_fixed),
-        cmocka_unit_test(test_limits),      cmocka_unit_test(test_bad_numbers),
-        cmocka_unit_test(test_usage),       cmocka_unit_test(test_help),
-        cmocka_unit_test(test_file),        cmocka_unit_test(test_precedence),
-        cmocka_unit_test(test_bad_files),   cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_fixed),
+        cmocka_unit_test(test_limits),    cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_usage),     cmocka_unit_test(test_help),
+        cmocka_unit_test(test_file),      cmocka_unit_test(test_precedence),
+        cmocka_unit_test(test_bad_files), cmocka_unit_test(test_no_file),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -219,7 +219,8 @@ static void test_refresh(void **state)
 static void test_refresh_after_rename(void **state)
 {
     struct order order = {0};
-    struct change rename = change_of(1, "x"), other = change_of(2, "w"), by_name = change_of(3, "x");
+    struct change rename = change_of(1, "x"), other = change_of(2, "w"),
+                  by_name = change_of(3, "x");
 
     (void)state;
     order_add_name(&rename.entry, "y");

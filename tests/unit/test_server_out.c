@@ -410,13 +410,13 @@ static void test_wiped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_puts),         cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_many_blocks),  cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_puts),          cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_many_blocks),   cmocka_unit_test(test_limit),
         cmocka_unit_test(test_limit_lowered), cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_rewind),
-        cmocka_unit_test(test_move),         cmocka_unit_test(test_move_many),
-        cmocka_unit_test(test_send_short),   cmocka_unit_test(test_send_then_move),
-        cmocka_unit_test(test_send_fails),   cmocka_unit_test(test_wiped),
+        cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_rewind),
+        cmocka_unit_test(test_move),          cmocka_unit_test(test_move_many),
+        cmocka_unit_test(test_send_short),    cmocka_unit_test(test_send_then_move),
+        cmocka_unit_test(test_send_fails),    cmocka_unit_test(test_wiped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

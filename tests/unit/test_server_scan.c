@@ -208,6 +208,9 @@ static void test_depth(void **state)
     assert_result(&limits, "[[[1]]][[[1]]]", SCAN_MORE);
     assert_result(&limits, "[[[[", SCAN_TOO_DEEP);
     assert_result(&limits, "[[[]],[{\"a\":{}}]]", SCAN_TOO_DEEP);
+    const struct scan_limits flat = {.bytes = 1000, .depth = 1, .values = 1000};
+    assert_result(&flat, "[1]{}", SCAN_MORE);
+    assert_result(&flat, "[[", SCAN_TOO_DEEP);
     const struct scan_limits none = {.bytes = 1000, .depth = 0, .values = 1000};
     assert_result(&none, "1", SCAN_MORE);
     assert_result(&none, "[]", SCAN_TOO_DEEP);
@@ -236,7 +239,8 @@ static void test_bytes(void **state)
 
     (void)state;
     assert_result(&limits, "[12345678]", SCAN_MORE);
-    assert_result(&limits, "                    [12345678]          ", SCAN_MORE); /* blanks are free */
+    assert_result(&limits, "                    [12345678]          ",
+                  SCAN_MORE); /* blanks are free */
     assert_result(&limits, "[12345678][12345678]", SCAN_MORE);
     assert_result(&limits, "[123456789]", SCAN_TOO_LONG);
     assert_result(&limits, "[1234567890", SCAN_TOO_LONG);
@@ -250,8 +254,8 @@ static void test_bytes(void **state)
 /* The places of the documents in what a generator made are those that it noted. */
 static void test_random(void **state)
 {
-    static const char *const pieces[] = {"{}",     "[1,2]", "{\"a\":\"]}\\\"\"}", "\"x\\\\\"",
-                                         "[[],{}]", " ",     "\n\n",              "{\"k\":[{}]}"};
+    static const char *const pieces[] = {
+        "{}", "[1,2]", "{\"a\":\"]}\\\"\"}", "\"x\\\\\"", "[[],{}]", " ", "\n\n", "{\"k\":[{}]}"};
     uint32_t seed = 5;
 
     (void)state;
@@ -276,9 +280,8 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),   cmocka_unit_test(test_nul),
-        cmocka_unit_test(test_depth),  cmocka_unit_test(test_values),
-        cmocka_unit_test(test_bytes),  cmocka_unit_test(test_random),
+        cmocka_unit_test(test_rows),   cmocka_unit_test(test_nul),   cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_values), cmocka_unit_test(test_bytes), cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

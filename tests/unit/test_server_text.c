@@ -78,7 +78,8 @@ static void test_table(void **state)
     assert_true(text_is_utf8(""));
 }
 
-/* Every two bytes, and every third byte behind the critical ones, against the parser's own check. */
+/* Every two bytes, and every third byte behind the critical ones, against the parser's own check.
+ */
 static void test_against_parser(void **state)
 {
     (void)state;
@@ -117,7 +118,8 @@ static void test_escapes(void **state)
     assert_prints("a\"b\\c", "\"a\\\"b\\\\c\"");
     assert_prints("\n\t\r", "\"\\n\\t\\r\"");
     assert_prints("\x01\x1f\x7f\b\f", "\"\\u0001\\u001f\\u007f\\u0008\\u000c\"");
-    assert_prints("caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "\"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"");
+    assert_prints("caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80",
+                  "\"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"");
     assert_prints("a\xff", "\"a\\\\xff\"");
     assert_prints("\xed\xa0\x80", "\"\\\\xed\\\\xa0\\\\x80\"");
     assert_prints("\xc3", "\"\\\\xc3\"");

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -262,26 +263,32 @@ static void test_free_unused(void **state)
     assert_int_equal(threads_made, 0);
 }
 
-static void *open_gate(void *argument)
-{
-    const struct timespec pause = {.tv_nsec = 20000000};
-    struct pool *pool = argument;
+static atomic_int gate_step; /* 1: it is held. 2: to be opened */
 
-    (void)nanosleep(&pause, NULL);
-    (void)pthread_mutex_unlock(&pool->gate);
-    return NULL;
+int __real_pthread_cond_broadcast(pthread_cond_t *condition);
+int __wrap_pthread_cond_broadcast(pthread_cond_t *condition);
+
+/* The pool has been told to close, and whoever runs hears of it no sooner than that. */
+int __wrap_pthread_cond_broadcast(pthread_cond_t *condition)
+{
+    atomic_store(&gate_step, 2);
+    return __real_pthread_cond_broadcast(condition);
 }
 
-/* What runs is waited for; what was not begun is dropped. */
 static void *hold_and_open(void *argument)
 {
     struct pool *pool = argument;
 
     (void)pthread_mutex_lock(&pool->gate);
-    atomic_store(&pool->most_running, -1);
-    return open_gate(argument);
+    atomic_store(&gate_step, 1);
+    while (atomic_load(&gate_step) < 2) {
+        (void)sched_yield();
+    }
+    (void)pthread_mutex_unlock(&pool->gate);
+    return NULL;
 }
 
+/* What runs is waited for; what was not begun is dropped. */
 static void test_free_busy(void **state)
 {
     struct pool pool;
@@ -289,17 +296,17 @@ static void test_free_busy(void **state)
 
     (void)state;
     pool_init(&pool, 2);
-    atomic_store(&pool.most_running, 0);
+    atomic_store(&gate_step, 0);
     assert_int_equal(__real_pthread_create(&opener, NULL, hold_and_open, &pool), 0);
-    while (atomic_load(&pool.most_running) == 0) {
+    while (atomic_load(&gate_step) < 1) {
         (void)sched_yield();
     }
     struct pool_job *jobs = submit(&pool, 6);
-    until_running(&pool, 1);
+    until_running(&pool, 2);
     pool.workers = workers_free(pool.workers);
     (void)pthread_join(opener, NULL);
     pool_done(&pool);
-    assert_in_range(pool.ran, 1, 6);
+    assert_int_equal(pool.ran, 2);
     assert_int_equal(pool.running, 0);
     assert_int_equal(pool.ended, 0);
     free(jobs);

@@ -46,23 +46,14 @@ LIVE, INACTIVE, SUSPENDED = {"DM_ACTIVE_PRESENT"}, {"DM_INACTIVE_PRESENT"}, {"DM
 class Many(Client):
     """A connection with many calls on their way, whose replies come in any order."""
 
-    def __init__(self, path, **options):
-        super().__init__(path, **options)
-        self.methods = {}
-
-    def start(self, method, /, **params):
-        ident = super().start(method, **params)
-        self.methods[ident] = method
-        return ident
-
     def take(self):
         """The next reply: (id, result or RpcError)."""
         text = self.read_line()
         assert text, "the server closed the connection instead of answering"
         reply = json.loads(text)
+        method = self.methods.pop(reply["id"])
         if Client.recorded is not None:
-            Client.recorded.append((self.methods[reply["id"]], reply))
-        del self.methods[reply["id"]]
+            Client.recorded.append((method, reply))
         return reply["id"], RpcError(reply["error"]) if "error" in reply else reply["result"]
 
     def take_all(self):

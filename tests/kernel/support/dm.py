@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The second opinion: device-mapper as dmsetup sees it, and as a raw ioctl does. Nothing here goes by dmrpcd."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -9,7 +10,8 @@ import struct
 import subprocess
 
 # As in linux/dm-ioctl.h.
-LIST_DEVICES, DEV_CREATE, DEV_SUSPEND, TABLE_LOAD, TABLE_STATUS, TARGET_MSG = 2, 3, 6, 9, 12, 14
+LIST_DEVICES, DEV_CREATE, DEV_REMOVE, DEV_SUSPEND = 2, 3, 4, 6
+TABLE_LOAD, TABLE_CLEAR, TABLE_STATUS, TARGET_MSG = 9, 10, 12, 14
 HEADER = struct.Struct("=3I7IQ128s129s7x")
 
 
@@ -98,10 +100,10 @@ def deps(device, *options):
     return {(int(major), int(minor)) for major, minor in re.findall(r"\((\d+), (\d+)\)", output)}
 
 
-def ioctl(command, name=b"", uuid=b"", room=0):
+def ioctl(command, name=b"", uuid=b"", device=(0, 0), room=0):
     """One ioctl without a payload, by hand: (header, payload). The version is 4.0.0, which every kernel takes."""
     buffer = bytearray(HEADER.size + room)
-    HEADER.pack_into(buffer, 0, 4, 0, 0, len(buffer), HEADER.size, 0, 0, 0, 0, 0, 0, name, uuid)
+    HEADER.pack_into(buffer, 0, 4, 0, 0, len(buffer), HEADER.size, 0, 0, 0, 0, 0, join(*device), name, uuid)
     control = os.open("/dev/mapper/control", os.O_RDWR | os.O_CLOEXEC)
     try:
         # _IOWR(0xfd, command, struct dm_ioctl)
@@ -111,8 +113,13 @@ def ioctl(command, name=b"", uuid=b"", room=0):
     return HEADER.unpack_from(buffer), bytes(buffer[HEADER.size:])
 
 
+def join(major, minor):
+    """The kernel's huge_encode_dev."""
+    return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
+
+
 def split(number):
-    """The kernel's huge_encode_dev, undone."""
+    """The same undone."""
     return number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00
 
 
@@ -154,11 +161,13 @@ def clean(keep):
     left = {number: name for number, name in listed().items() if number not in keep}
     for _ in range(8):  # layers
         there = [number for number in listed() if number not in keep]
+        for number in there:
+            for command in (TABLE_CLEAR, DEV_SUSPEND, DEV_REMOVE):  # without a flag, DEV_SUSPEND resumes
+                with contextlib.suppress(OSError):
+                    ioctl(command, device=number)
         if not there:
             break
-        for major, minor in there:
-            number = by_number({"major": major, "minor": minor})
-            # A suspended device first gets its I/O failed, so that whoever waits for it lets go.
-            for verb in (("clear",), ("resume",), ("remove", "--force")):
-                dmsetup(*verb, *number, check=False)
+    for major, minor in (number for number in listed() if number not in keep):
+        # I/O to it fails from here on, so that whoever waits for it lets go.
+        dmsetup("remove", "--force", *by_number({"major": major, "minor": minor}), check=False)
     return left

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the whole run has shown of the schema. Comes last; means something only after all the others."""
+
+import pathlib
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+# Why a declared error need not be seen here. The wire tests and the unit tests reach the rest.
+NOT_THE_KERNELS = {
+    "invalid_params": "is said before the kernel is asked",
+    "invalid_request": "is said before the kernel is asked",
+    "internal_error": "is a fault of the server or a broken reply of the kernel, which this kernel does not give",
+    "kernel_too_old": "this kernel has all that is asked for",
+}
+OPEN_SINCE_THE_START = "without the control node the server does not start, and then it has it open"
+WITHOUT_A_WORKER = "does not queue for a worker: only want of memory would do it"
+NEVER_REFUSED = "all that the kernel refuses it for has an error of its own, but want of memory"
+EXEMPT = {
+    "overloaded": {method: WITHOUT_A_WORKER for method in (
+        "version", "list_versions", "dev_majors", "device_status", "device_wait", "table_deps", "rpc.discover",
+        "server_info")},
+    "kernel_error": {method: NEVER_REFUSED for method in (
+        "version", "list_versions", "dev_majors", "list_devices", "device_create", "device_remove", "device_rename",
+        "remove_all", "device_suspend", "device_resume", "device_status", "device_wait", "table_load", "table_clear",
+        "table_status", "table_deps")},
+    "reply_too_large": {"list_versions": "all target types together stay below the smallest limit"},
+}
+
+
+def exempt(method, error):
+    if error == "kernel_unavailable" and method != "device_wait":
+        return OPEN_SINCE_THE_START
+    return EXEMPT.get(error, {}).get(method)
+
+
+def test_every_method_and_every_error_that_a_kernel_gives_was_seen(request, contract):
+    files = {item.path.name for item in request.session.items}
+    everything = {path.name for path in HERE.glob("test_*.py")} - {"test_vm.py"}
+    options = request.config.option
+    if files != everything or options.keyword or options.markexpr:
+        pytest.skip("only part of the tests was run")
+    print(f"{sum(contract.replies.values())} replies came")
+    print("errors:", *(f"{method}/{error}:{count}" for (method, error), count in sorted(contract.errors.items())))
+    simulated = {name for name, method in contract.methods.items() if method.get("x-simulated")}
+    assert set(contract.never_answered()) == simulated
+    assert contract.never_failed(
+        lambda method, error: method in simulated or error in NOT_THE_KERNELS or exempt(method, error)) == []
+    assert contract.exempt_but_seen(exempt) == [], "these exemptions are not needed"
