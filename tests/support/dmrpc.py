@@ -5,12 +5,16 @@ The client is as plain as can be (one line out, one line in), so that a test see
 dmrpcd is run says the environment: DMRPC_BUILD names the build folder (default: build/dev of this tree).
 """
 
+import fcntl
 import json
 import os
 import pathlib
+import select
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -56,6 +60,14 @@ class Client:
 
     def send(self, data):
         self.socket.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def drained(self):
+        """Waits until the server has read all that was sent (or has something to say instead)."""
+        for _ in range(2000):
+            (unread,) = struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4))
+            if unread == 0 or select.select([self.socket], [], [], 0)[0]:
+                return
+            select.select([self.socket], [], [], 0.0005)
 
     def read_line(self):
         """The next reply as bytes, or b"" at the end."""

@@ -202,6 +202,20 @@ static bool is_empty(void *what)
 #define CREATE(name)   "\"method\":\"device_create\",\"params\":{\"name\":\"" name "\"}"
 #define WAIT(nr)       "\"method\":\"device_wait\",\"params\":{\"name\":\"x\",\"event_nr\":" nr "}"
 
+/* The same call with so many blanks in it that it is parsed on a worker. */
+static char *long_text(const char *call)
+{
+    const size_t length = 100000;
+    char *text = malloc(length + 1);
+
+    assert_non_null(text);
+    memset(text, ' ', length);
+    text[0] = '{';
+    memcpy(text + length - strlen(call) + 1, call + 1, strlen(call) - 1);
+    text[length] = '\0';
+    return text;
+}
+
 /* --- framing and order --- */
 
 static void test_in_order(void **state)
@@ -310,17 +324,10 @@ static void test_one_at_a_time(void **state)
 /* A long text is parsed on a worker, and cut by every read. */
 static void test_long(void **state)
 {
-    struct place *place = *state;
     struct client client;
-    size_t length = 300000;
-    char *text = malloc(length + 1);
+    char *text = long_text(CALL("1", VERSION));
 
-    assert_non_null(text);
-    memset(text, ' ', length);
-    memcpy(text, "{\"jsonrpc\":\"2.0\",\"id\":1,", 24);
-    memcpy(text + length - 20, "\"method\":\"version\"} ", 20);
-    text[length] = '\0';
-    client_init(&client, place);
+    client_init(&client, *state);
     client_send(&client, text);
     client_send(&client, CALL("2", VERSION));
     client_until_lines(&client, 2);
@@ -505,13 +512,9 @@ static void test_done_while_running(void **state)
 {
     struct place *place = *state;
     struct client clients[4];
-    char *text = malloc(100001);
+    char *text = long_text(CALL("1", VERSION));
 
-    assert_non_null(text);
     rig_device(&place->rig, "x", NULL);
-    memset(text, ' ', 100000);
-    memcpy(text, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"version\"}", 43);
-    text[100000] = '\0';
     for (int i = 0; i < 4; i++) {
         client_init(&clients[i], place);
     }
@@ -519,7 +522,7 @@ static void test_done_while_running(void **state)
     client_send(&clients[0], CALL("1", CREATE("y")));
     client_send(&clients[1], CALL("1", CREATE("y")));
     client_send(&clients[2], CALL("1", WAIT("0")) CALL("2", WAIT("0")));
-    client_send_bytes(&clients[3], text, 70000);
+    client_send(&clients[3], text);
     rig_until_held(&place->rig, held, 1);
     conns_done(&place->conns);
     assert_int_equal(place->conns.count, 0);
@@ -558,13 +561,9 @@ static void test_long_wait(void **state)
 {
     struct place *place = *state;
     struct client client;
-    char *text = malloc(100001);
+    char *text = long_text(CALL("1", WAIT("0")));
 
-    assert_non_null(text);
     rig_device(&place->rig, "x", NULL);
-    memset(text, ' ', 100000);
-    memcpy(text, CALL("1", WAIT("0")), strlen(CALL("1", WAIT("0"))));
-    text[100000] = '\0';
     for (int round = 0; round < 3; round++) {
         client_init(&client, place);
         client_send(&client, text);

@@ -85,7 +85,7 @@ static void a_preresume_that_fails_leaves_the_new_table_suspended(void **state)
 /* --- with a thread that waits --- */
 
 struct waiter {
-    struct rig *rig;
+    struct rig rig; /* with a handle of its own */
     pthread_t thread;
     int (*call)(struct rig *rig, const char *name);
     int rc;
@@ -94,16 +94,13 @@ struct waiter {
 static void *wait_in_kernel(void *argument)
 {
     struct waiter *waiter = argument;
-    /* Its own handle: dm->last is the thread's. */
-    struct rig rig = *waiter->rig;
-    dmi_init(&rig.dm, rig.transport);
-    waiter->rc = waiter->call(&rig, "a");
+    waiter->rc = waiter->call(&waiter->rig, "a");
     return NULL;
 }
 
 static void start(struct waiter *waiter, struct rig *rig, int (*call)(struct rig *, const char *))
 {
-    *waiter = (struct waiter){.rig = rig, .call = call};
+    *waiter = (struct waiter){.rig = *rig, .call = call};
     assert_int_equal(pthread_create(&waiter->thread, NULL, wait_in_kernel, waiter), 0);
 }
 

@@ -99,15 +99,19 @@ static void faults_are_listed(void **state)
 
 static void *call_status(void *argument)
 {
-    struct rig rig = *(struct rig *)argument;
-    dmi_init(&rig.dm, rig.transport);
-    return (void *)(intptr_t)status(&rig);
+    struct rig *rig = argument;
+    int rc = status(rig);
+    free(rig);
+    return (void *)(intptr_t)rc;
 }
 
 static pthread_t start(struct rig *rig)
 {
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, call_status, rig), 0);
+    struct rig *own = malloc(sizeof(*own));
+    assert_non_null(own);
+    *own = *rig;
+    assert_int_equal(pthread_create(&thread, NULL, call_status, own), 0);
     for (;;) {
         struct dmi_sim_fault_state *faults;
         size_t count;

@@ -180,6 +180,7 @@ def test_wait_times_out(client):
 def test_wait_ends_with_an_event(daemon, client):
     info = make(client, "d")
     ident = client.start("device_wait", name="d", event_nr=info["event_nr"], timeout_ms=20000)
+    client.drained()
     with daemon.client() as other:
         # A rename moves the event number.
         renamed = other.device_rename(name="d", new_name="e")
@@ -193,6 +194,7 @@ def test_wait_ends_with_an_event(daemon, client):
 def test_wait_ends_when_the_device_goes(daemon, client):
     info = make(client, "d")
     ident = client.start("device_wait", name="d", event_nr=info["event_nr"], timeout_ms=20000)
+    client.drained()
     with daemon.client() as other:
         other.device_remove(name="d")
     with pytest.raises(dmrpc.RpcError) as caught:
@@ -313,6 +315,7 @@ def test_a_blocked_call_holds_up_nobody_else(daemon, client):
     with daemon.client() as blocked, daemon.client() as queued, daemon.client() as other:
         fault = other.simulate_fault_add(ioctl="DM_TABLE_LOAD", name="stuck", held=True)["fault"]
         loading = blocked.start("table_load", name="stuck", targets=[ZERO])
+        blocked.drained()  # it came first
         deadline = time.monotonic() + 10
         renaming = queued.start("device_rename", name="stuck", new_name="renamed")
         for _ in range(20):
@@ -359,6 +362,7 @@ def test_disks_are_mapped_held_and_removed(client):
 def test_an_event_ends_a_wait(daemon, client):
     info = make(client, "d")
     ident = client.start("device_wait", name="d", event_nr=info["event_nr"], timeout_ms=20000)
+    client.drained()
     with daemon.client() as other:
         assert other.simulate_event(name="d")["event_nr"] == info["event_nr"] + 1
     assert client.finish(ident)["info"]["event_nr"] == info["event_nr"] + 1
@@ -368,6 +372,7 @@ def test_a_suspend_that_drains_holds_up_nobody_else(daemon, client):
     make(client, "d")
     client.simulate_stall(name="d", drain=True)
     ident = client.start("device_suspend", name="d", flags=["DM_SUSPEND"])
+    client.drained()
     with daemon.client() as other:
         assert other.version() and other.list_devices()["devices"]
         other.simulate_stall(name="d")
