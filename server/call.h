@@ -47,8 +47,8 @@ struct call {
     const struct host *host;
     const struct method *method;
     json_t *params_json; /* borrowed from the request's tree; NULL: none */
-    const char *id;            /* as it came, borrowed from the request's text; */
-    size_t id_length;          /* 0: null */
+    const char *id;      /* as it came, borrowed from the request's text; */
+    size_t id_length;    /* 0: null */
     bool notification;
     const void *params; /* decoded, in the arena */
     struct arena arena;

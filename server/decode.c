@@ -20,8 +20,7 @@ struct decoder {
     size_t path; /* bytes of fault->path that are the place we are at */
 };
 
-static int decode_value(struct decoder *d, const struct field *field, json_t *json,
-                        void *object);
+static int decode_value(struct decoder *d, const struct field *field, json_t *json, void *object);
 
 __attribute__((format(printf, 2, 3))) static int refuse(struct decoder *d, const char *format, ...)
 {
@@ -200,8 +199,7 @@ static int decode_string(struct decoder *d, const struct field *field, json_t *j
     return 0;
 }
 
-static int decode_array(struct decoder *d, const struct field *field, json_t *json,
-                        void *object)
+static int decode_array(struct decoder *d, const struct field *field, json_t *json, void *object)
 {
     if (!json_is_array(json)) {
         return refuse(d, "must be an array");
@@ -301,8 +299,7 @@ static void store_preset(const struct field *field, void *object)
     }
 }
 
-static int decode_members(struct decoder *d, const struct type *type, json_t *json,
-                          void *object)
+static int decode_members(struct decoder *d, const struct type *type, json_t *json, void *object)
 {
     int rc = check_keys(d, type, json);
     if (rc == 0) {
@@ -326,8 +323,7 @@ static int decode_members(struct decoder *d, const struct type *type, json_t *js
     return rc;
 }
 
-static int decode_nested(struct decoder *d, const struct type *type, json_t *json,
-                         void *object)
+static int decode_nested(struct decoder *d, const struct type *type, json_t *json, void *object)
 {
     if (!json_is_object(json)) {
         return refuse(d, "must be an object");
@@ -335,8 +331,7 @@ static int decode_nested(struct decoder *d, const struct type *type, json_t *jso
     return decode_members(d, type, json, object);
 }
 
-static int decode_value(struct decoder *d, const struct field *field, json_t *json,
-                        void *object)
+static int decode_value(struct decoder *d, const struct field *field, json_t *json, void *object)
 {
     char *at = (char *)object + field->offset;
     json_int_t number = 0;
@@ -380,8 +375,8 @@ static int decode_value(struct decoder *d, const struct field *field, json_t *js
     return rc;
 }
 
-int decode_object(const struct type *type, json_t *json, struct arena *arena,
-                  void *ret_object, struct decode_fault *ret_fault)
+int decode_object(const struct type *type, json_t *json, struct arena *arena, void *ret_object,
+                  struct decode_fault *ret_fault)
 {
     struct decoder d = {.arena = arena, .fault = ret_fault};
 

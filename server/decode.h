@@ -24,7 +24,7 @@ struct decode_fault {
  * array: an object without members). Strings stay borrowed from `json`, arrays lie
  * in `arena`. 0; -EINVAL with *ret_fault; -ENOMEM.
  */
-int decode_object(const struct type *type, json_t *json, struct arena *arena,
-                  void *ret_object, struct decode_fault *ret_fault);
+int decode_object(const struct type *type, json_t *json, struct arena *arena, void *ret_object,
+                  struct decode_fault *ret_fault);
 
 #endif

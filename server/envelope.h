@@ -49,10 +49,10 @@ void envelope_done(struct envelope *envelope);
 
 /* What a member asks for, once judged by JSON-RPC 2.0, section 4. */
 struct request_parts {
-    struct span id;       /* to echo; none: null */
-    bool notification;    /* never answered */
-    const char *method;   /* borrowed from the tree, as is */
-    json_t *params; /* an object or an array; NULL: none */
+    struct span id;     /* to echo; none: null */
+    bool notification;  /* never answered */
+    const char *method; /* borrowed from the tree, as is */
+    json_t *params;     /* an object or an array; NULL: none */
 };
 
 /*

@@ -20,7 +20,7 @@ struct waits {
     struct dispatcher *dispatcher;
     struct call *first; /* those that wait */
     size_t count;
-    struct call *due;   /* those that a list has something to say of, while it is gone through */
+    struct call *due; /* those that a list has something to say of, while it is gone through */
     struct dmi_transport *transport; /* an open file of our own; NULL until the first wait */
     struct dmi dm;                   /* to arm, from the loop thread */
     ev_io readable;

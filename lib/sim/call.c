@@ -47,8 +47,7 @@ static void log_overspecified(struct sim_call *call)
         sim_log(call->sim, "ioctl", "Invalid ioctl structure: uuid %s, name %s, dev %llx",
                 param->uuid, param->name, dev);
     else if (!*param->uuid && *param->name && dev)
-        sim_log(call->sim, "ioctl", "Invalid ioctl structure: name %s, dev %llx", param->name,
-                dev);
+        sim_log(call->sim, "ioctl", "Invalid ioctl structure: name %s, dev %llx", param->name, dev);
 }
 
 struct sim_device *sim_call_find(struct sim_call *call)

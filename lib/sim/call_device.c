@@ -89,9 +89,8 @@ int sim_call_rename(struct sim_call *call)
     bool uuid = param->flags & DM_UUID_FLAG;
     struct sim_device *device;
 
-    const char *new = param->data_start < SIM_NO_PARAMS_SIZE
-                          ? NULL
-                          : sim_call_string(call, param->data_start);
+    const char *new =
+        param->data_start < SIM_NO_PARAMS_SIZE ? NULL : sim_call_string(call, param->data_start);
     if (!new || !*new || strlen(new) >= (uuid ? DM_UUID_LEN : DM_NAME_LEN)) {
         sim_log(call->sim, "ioctl", "Invalid new mapped device name or uuid string supplied.");
         return -EINVAL;
@@ -177,8 +176,8 @@ int sim_call_suspend(struct sim_call *call)
         return -ENXIO;
 
     device->busy++;
-    int rc = call->param->flags & DM_SUSPEND_FLAG ? do_suspend(call, device)
-                                                  : do_resume(call, device);
+    int rc =
+        call->param->flags & DM_SUSPEND_FLAG ? do_suspend(call, device) : do_resume(call, device);
     device->busy--;
     sim_wake(call->sim);
     return rc;
@@ -222,9 +221,8 @@ int sim_call_geometry(struct sim_call *call)
     if (!device)
         return -ENXIO;
 
-    const char *text = param->data_start < SIM_NO_PARAMS_SIZE
-                           ? NULL
-                           : sim_call_string(call, param->data_start);
+    const char *text =
+        param->data_start < SIM_NO_PARAMS_SIZE ? NULL : sim_call_string(call, param->data_start);
     if (!text) {
         sim_log(call->sim, "ioctl", "Invalid geometry supplied.");
         return -EINVAL;

@@ -60,8 +60,7 @@ static int message_for_target(struct sim_device *device, uint64_t sector, unsign
     return target->type->message(target, argc, argv, out);
 }
 
-static int run_message(struct sim_device *device, uint64_t sector, char *text,
-                       struct sim_text *out)
+static int run_message(struct sim_device *device, uint64_t sector, char *text, struct sim_text *out)
 {
     unsigned int argc;
     char **argv;

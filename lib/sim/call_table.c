@@ -52,8 +52,7 @@ static int add_targets(struct sim_call *call, struct sim_table *table)
         if (rc < 0)
             return rc;
         offset += next;
-        rc = sim_table_add(table, line.type, line.spec.sector_start, line.spec.length,
-                           line.params);
+        rc = sim_table_add(table, line.type, line.spec.sector_start, line.spec.length, line.params);
         if (rc < 0) {
             sim_log(call->sim, "ioctl", "error adding target to table");
             return rc;

@@ -16,9 +16,9 @@ static const struct block {
     const char *name;
     uint32_t size, key_min, key_max, key_step;
 } blocks[] = {
-    {"aes", 16, 16, 32, 8},       {"blowfish", 8, 4, 56, 1}, {"camellia", 16, 16, 32, 8},
-    {"cast5", 8, 5, 16, 1},       {"cast6", 16, 16, 32, 4},  {"des", 8, 8, 8, 1},
-    {"des3_ede", 8, 24, 24, 1},   {"serpent", 16, 0, 32, 1}, {"twofish", 16, 16, 32, 8},
+    {"aes", 16, 16, 32, 8},      {"blowfish", 8, 4, 56, 1}, {"camellia", 16, 16, 32, 8},
+    {"cast5", 8, 5, 16, 1},      {"cast6", 16, 16, 32, 4},  {"des", 8, 8, 8, 1},
+    {"des3_ede", 8, 24, 24, 1},  {"serpent", 16, 0, 32, 1}, {"twofish", 16, 16, 32, 8},
     {"cipher_null", 1, 0, 0, 1},
 };
 
@@ -27,9 +27,8 @@ static const struct mode {
     bool has_iv, is_stream;
     uint32_t block_wanted, key_factor, key_extra;
 } modes[] = {
-    {"cbc", true, false, 0, 1, 0},  {"cfb", true, true, 0, 1, 0},
-    {"ctr", true, true, 0, 1, 0},   {"ecb", false, false, 0, 1, 0},
-    {"lrw", true, false, 16, 1, 16}, {"ofb", true, true, 0, 1, 0},
+    {"cbc", true, false, 0, 1, 0},  {"cfb", true, true, 0, 1, 0},    {"ctr", true, true, 0, 1, 0},
+    {"ecb", false, false, 0, 1, 0}, {"lrw", true, false, 16, 1, 16}, {"ofb", true, true, 0, 1, 0},
     {"pcbc", true, false, 0, 1, 0}, {"xts", true, false, 16, 2, 0},
 };
 
@@ -40,7 +39,8 @@ static const struct hash {
     {"md5", 16}, {"rmd160", 20}, {"sha1", 20}, {"sha224", 28}, {"sha256", 32}, {"wp256", 32},
 };
 
-#define FIND(table, wanted) find((table), sizeof(table) / sizeof((table)[0]), sizeof((table)[0]), wanted)
+#define FIND(table, wanted)                                                                        \
+    find((table), sizeof(table) / sizeof((table)[0]), sizeof((table)[0]), wanted)
 
 /* In a table whose rows begin with their name. */
 static const void *find(const void *table, size_t count, size_t row, const char *wanted)
@@ -92,9 +92,12 @@ static int find_adiantum(const char *arguments, struct sim_cipher *ret_cipher)
 {
     if (strcmp(arguments, "xchacha12,aes") != 0 && strcmp(arguments, "xchacha20,aes") != 0)
         return -ENOENT;
-    *ret_cipher = (struct sim_cipher){
-        .iv_size = 32, .block_size = 16, .key_min = 32, .key_max = 32, .key_step = 1,
-        .key_factor = 1};
+    *ret_cipher = (struct sim_cipher){.iv_size = 32,
+                                      .block_size = 16,
+                                      .key_min = 32,
+                                      .key_max = 32,
+                                      .key_step = 1,
+                                      .key_factor = 1};
     return 0;
 }
 

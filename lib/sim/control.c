@@ -56,9 +56,8 @@ static int check_version(struct dmi_sim *sim, unsigned int nr, struct dm_ioctl *
     if (theirs[0] == ours[0] && theirs[1] <= ours[1])
         return 0;
     sim_lock(sim);
-    sim_log(sim, "ioctl",
-            "ioctl interface mismatch: kernel(%u.%u.%u), user(%u.%u.%u), cmd(%u)", ours[0],
-            ours[1], ours[2], theirs[0], theirs[1], theirs[2], nr);
+    sim_log(sim, "ioctl", "ioctl interface mismatch: kernel(%u.%u.%u), user(%u.%u.%u), cmd(%u)",
+            ours[0], ours[1], ours[2], theirs[0], theirs[1], theirs[2], nr);
     sim_unlock(sim);
     return -EINVAL;
 }

@@ -59,8 +59,7 @@ int sim_device_new(struct dmi_sim *sim, uint32_t minor, const char *name, const 
     if (!device)
         return -ENXIO;
     device->sim = sim;
-    device->bdev =
-        (struct sim_bdev){.major = DMI_SIM_MAJOR, .block_size = 512, .mapped = device};
+    device->bdev = (struct sim_bdev){.major = DMI_SIM_MAJOR, .block_size = 512, .mapped = device};
     /* alloc_dev() hides why: dm_create() makes ENXIO of every failure. */
     if (device_take_minor(device, minor) < 0) {
         free(device);

@@ -84,8 +84,7 @@ void sim_devices_remove_all(struct dmi_sim *sim, bool mark_deferred, bool only_d
 int sim_device_suspend(struct sim_device *device, unsigned int how);
 
 /* dm_swap_table(): makes `table` live, *ret_old is the one before. -EINVAL. */
-int sim_device_swap(struct sim_device *device, struct sim_table *table,
-                    struct sim_table **ret_old);
+int sim_device_swap(struct sim_device *device, struct sim_table *table, struct sim_table **ret_old);
 
 /* dm_resume(): -EINVAL: it is not suspended, or has no table; else a preresume's error. */
 int sim_device_resume(struct sim_device *device);

@@ -125,8 +125,7 @@ static struct sim_table *device_bind(struct sim_device *device, struct sim_table
     return old;
 }
 
-int sim_device_swap(struct sim_device *device, struct sim_table *table,
-                    struct sim_table **ret_old)
+int sim_device_swap(struct sim_device *device, struct sim_table *table, struct sim_table **ret_old)
 {
     struct sim_limits limits;
 
@@ -160,7 +159,8 @@ int sim_device_resume(struct sim_device *device)
 {
     sim_device_lock(device);
     int rc = device->suspended ? wait_internal(device) : -EINVAL;
-    if (rc == 0 && (!device->suspended || device->deleting || !device->live || !sim_table_size(device->live)))
+    if (rc == 0 &&
+        (!device->suspended || device->deleting || !device->live || !sim_table_size(device->live)))
         rc = -EINVAL;
     if (rc == 0)
         rc = targets_resume(device->live);

@@ -28,7 +28,8 @@ static int stack_limits(struct sim_target *target, struct sim_dev *dev, uint64_t
     return 0;
 }
 
-/* device_area_is_invalid(). A mapped device that is not live yet has no size, and then all is well. */
+/* device_area_is_invalid(). A mapped device that is not live yet has no size, and then all is well.
+ */
 static int area_is_invalid(struct sim_target *target, struct sim_dev *dev, uint64_t start,
                            uint64_t length, void *data)
 {

@@ -30,8 +30,7 @@ void sim_log_done(struct sim_log *log)
 }
 
 __attribute__((format(printf, 3, 0))) static void log_line(struct dmi_sim *sim, const char *head,
-                                                           const char *format,
-                                                           va_list arguments)
+                                                           const char *format, va_list arguments)
 {
     char *line = sim->log.lines[sim->log.end % SIM_LOG_LINES];
     int used = snprintf(line, SIM_LOG_LINE, "%s: ", head);

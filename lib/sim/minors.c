@@ -109,8 +109,7 @@ int sim_minors_take_lowest(struct sim_minors *minors, uint32_t *ret_minor)
     return rc;
 }
 
-void sim_minors_set(struct sim_minors *minors, uint32_t minor,
-                            struct sim_device *device)
+void sim_minors_set(struct sim_minors *minors, uint32_t minor, struct sim_device *device)
 {
     minors->devices[minor] = device;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The mapped devices by name and uuid (hashes) and in order of names (a treap
- * that tells a new device its place in a list; walks use the list). Whatever the number of devices, finding, adding and removing one costs the same
- * but for the treap's logarithm. It owns none of the devices.
+ * that tells a new device its place in a list; walks use the list). Whatever the number of devices,
+ * finding, adding and removing one costs the same but for the treap's logarithm. It owns none of
+ * the devices.
  */
 #include "registry.h"
 
@@ -152,8 +153,8 @@ static struct sim_device *treap_merge(struct sim_device *low, struct sim_device 
 static void treap_drop(struct sim_device **root, struct sim_device *device)
 {
     while (*root != device)
-        root = strcmp(device->name, (*root)->name) < 0 ? &(*root)->entry.left
-                                                       : &(*root)->entry.right;
+        root =
+            strcmp(device->name, (*root)->name) < 0 ? &(*root)->entry.left : &(*root)->entry.right;
     *root = treap_merge(device->entry.left, device->entry.right);
 }
 

@@ -114,13 +114,13 @@ int dmi_sim_stall(struct dmi_sim *sim, const struct dmi_id *id, enum dmi_sim_sta
  * a call.
  */
 struct dmi_sim_fault {
-    enum dmi_ioctl nr;              /* DMI_NONE: any but DMI_VERSION */
-    char device[DMI_NAME_MAX + 1];  /* by name; "": any, or none */
-    uint32_t calls;                 /* for so many calls; 0: until removed */
-    int error;                      /* a positive errno, or 0 */
-    uint32_t block_ms;              /* by the simulated clock */
+    enum dmi_ioctl nr;             /* DMI_NONE: any but DMI_VERSION */
+    char device[DMI_NAME_MAX + 1]; /* by name; "": any, or none */
+    uint32_t calls;                /* for so many calls; 0: until removed */
+    int error;                     /* a positive errno, or 0 */
+    uint32_t block_ms;             /* by the simulated clock */
     bool held;
-    bool signals;                   /* a signal ends the wait: -EINTR */
+    bool signals; /* a signal ends the wait: -EINTR */
 };
 
 struct dmi_sim_fault_state {
@@ -137,8 +137,7 @@ int dmi_sim_fault_remove(struct dmi_sim *sim, uint64_t id);
 void dmi_sim_fault_clear(struct dmi_sim *sim);
 
 /* As dmi_sim_disks. */
-int dmi_sim_faults(struct dmi_sim *sim, struct dmi_sim_fault_state **ret_faults,
-                   size_t *ret_count);
+int dmi_sim_faults(struct dmi_sim *sim, struct dmi_sim_fault_state **ret_faults, size_t *ret_count);
 
 /* --- time --- */
 

@@ -42,8 +42,8 @@ struct dmi_sim {
     struct thin_pool *thin_pools;
     struct snapshot *snapshots;
     struct origin *origins;
-    uint32_t event_nr;   /* of all devices together; wraps */
-    bool deferred_work;  /* a device that waits to be removed was closed */
+    uint32_t event_nr;  /* of all devices together; wraps */
+    bool deferred_work; /* a device that waits to be removed was closed */
     bool clock_stopped;
     uint64_t now_ms; /* while the clock is stopped */
 };

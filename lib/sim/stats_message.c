@@ -23,8 +23,7 @@ static int parse_id(const char *word, int *ret_id)
 }
 
 /* "-": the whole device; else "start+length". */
-static int parse_range(const struct sim_device *device, const char *word,
-                       struct sim_region *region)
+static int parse_range(const struct sim_device *device, const char *word, struct sim_region *region)
 {
     uint64_t length;
 
@@ -171,8 +170,7 @@ static int message_delete(struct sim_device *device, unsigned int argc, char **a
 {
     int id;
     (void)out;
-    return argc != 2 || parse_id(argv[1], &id) < 0 ? -EINVAL
-                                                   : sim_stats_delete(&device->stats, id);
+    return argc != 2 || parse_id(argv[1], &id) < 0 ? -EINVAL : sim_stats_delete(&device->stats, id);
 }
 
 static int message_clear(struct sim_device *device, unsigned int argc, char **argv,
@@ -200,9 +198,8 @@ static int message_set_aux(struct sim_device *device, unsigned int argc, char **
 {
     int id;
     (void)out;
-    return argc != 3 || parse_id(argv[1], &id) < 0
-               ? -EINVAL
-               : sim_stats_set_aux(&device->stats, id, argv[2]);
+    return argc != 3 || parse_id(argv[1], &id) < 0 ? -EINVAL
+                                                   : sim_stats_set_aux(&device->stats, id, argv[2]);
 }
 
 int sim_stats_message(struct sim_device *device, unsigned int argc, char **argv,
@@ -212,9 +209,9 @@ int sim_stats_message(struct sim_device *device, unsigned int argc, char **argv,
         const char *name;
         int (*run)(struct sim_device *, unsigned int, char **, struct sim_text *);
     } messages[] = {
-        {"@stats_create", message_create}, {"@stats_delete", message_delete},
-        {"@stats_clear", message_clear},   {"@stats_list", message_list},
-        {"@stats_print", message_print},   {"@stats_print_clear", message_print},
+        {"@stats_create", message_create},   {"@stats_delete", message_delete},
+        {"@stats_clear", message_clear},     {"@stats_list", message_list},
+        {"@stats_print", message_print},     {"@stats_print_clear", message_print},
         {"@stats_set_aux", message_set_aux},
     };
 

@@ -48,8 +48,7 @@ struct sim_table *sim_table_free(struct sim_table *table)
 /* The rules about types that may not stand together; NULL if `type` may be the next. */
 static const char *type_conflict(struct sim_table *table, const struct sim_target_type *type)
 {
-    static const char mixed[] =
-        "immutable target type cannot be mixed with other target types";
+    static const char mixed[] = "immutable target type cannot be mixed with other target types";
 
     if (type->features & SIM_SINGLETON) {
         if (table->count)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cache: a slow device behind a fast one, with metadata on a third.
- * `<metadata> <cache> <origin> <block size> <count> <feature>... <policy> <count> [<key> <value>]...`
+ * `<metadata> <cache> <origin> <block size> <count> <feature>... <policy> <count> [<key>
+ * <value>]...`
  *
  * No block is ever cached, as there is no data path.
  */
@@ -21,10 +22,10 @@ enum {
     BLOCK_MIN = 64,
     BLOCK_MAX = 2 << 20,
     MIGRATION_THRESHOLD = 2048,
-    FIXED_BLOCKS = 5,      /* of metadata: superblock, roots and indexes */
-    VERSION_2_BLOCKS = 2,  /* more of them with the feature metadata2 */
+    FIXED_BLOCKS = 5,       /* of metadata: superblock, roots and indexes */
+    VERSION_2_BLOCKS = 2,   /* more of them with the feature metadata2 */
     BITMAP_ENTRIES = 16320, /* of a space map, in one metadata block */
-    ARRAY_ENTRIES = 509,   /* mappings in one metadata block */
+    ARRAY_ENTRIES = 509,    /* mappings in one metadata block */
     HINT_ENTRIES = 1018,
 };
 
@@ -134,9 +135,9 @@ static int parse_features(struct sim_target *target, struct sim_args *args, stru
 static int set_value(struct sim_target *target, struct cache *cache, const char *key,
                      const char *value)
 {
-    static const char *const unused[] = {
-        "random_threshold", "sequential_threshold", "discard_promote_adjustment",
-        "read_promote_adjustment", "write_promote_adjustment"};
+    static const char *const unused[] = {"random_threshold", "sequential_threshold",
+                                         "discard_promote_adjustment", "read_promote_adjustment",
+                                         "write_promote_adjustment"};
     uint64_t number;
     bool is_number = sim_parse_u64(value, &number);
 
@@ -402,9 +403,8 @@ static int cache_message(struct sim_target *target, unsigned int argc, char **ar
 
 static void cache_info(const struct cache *cache, struct sim_text *out)
 {
-    sim_emit(out, "8 %" PRIu64 "/%" PRIu64 " %u 0/%" PRIu64 " 0 0 0 0 0 0 0 ",
-             metadata_used(cache), sim_thin_metadata_size(cache->metadata->open->bdev),
-             cache->block_size, cache->blocks);
+    sim_emit(out, "8 %" PRIu64 "/%" PRIu64 " %u 0/%" PRIu64 " 0 0 0 0 0 0 0 ", metadata_used(cache),
+             sim_thin_metadata_size(cache->metadata->open->bdev), cache->block_size, cache->blocks);
     sim_emit(out, "%d %s%s %s", 1 + cache->metadata2 + cache->no_passdown,
              cache->metadata2 ? "metadata2 " : "", io_modes[cache->mode],
              cache->no_passdown ? "no_discard_passdown " : "");

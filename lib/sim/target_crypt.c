@@ -177,8 +177,8 @@ static void emit_key(const struct crypt *crypt, struct sim_text *out)
 
 static void crypt_table(const struct crypt *crypt, struct sim_text *out)
 {
-    int count = (crypt->sector_size != 512) + (crypt->tag_size != 0) +
-                __builtin_popcount(crypt->features);
+    int count =
+        (crypt->sector_size != 512) + (crypt->tag_size != 0) + __builtin_popcount(crypt->features);
 
     sim_emit(out, "%s ", crypt->cipher_string);
     emit_key(crypt, out);

@@ -33,9 +33,9 @@ static bool is_power_of_2(uint32_t value)
 static int write_name(struct spec *spec, const char *mode, const char *inner)
 {
     bool essiv = spec->iv && strcmp(spec->iv, "essiv") == 0;
-    int length = snprintf(spec->name, sizeof(spec->name), "%s%s%s%s%s%s%s",
-                          essiv ? "essiv(" : "", mode, mode[0] ? "(" : "", inner,
-                          mode[0] ? ")" : "", essiv ? "," : "", essiv ? spec->iv_options : "");
+    int length = snprintf(spec->name, sizeof(spec->name), "%s%s%s%s%s%s%s", essiv ? "essiv(" : "",
+                          mode, mode[0] ? "(" : "", inner, mode[0] ? ")" : "", essiv ? "," : "",
+                          essiv ? spec->iv_options : "");
     if (essiv && length >= 0 && (size_t)length + 1 < sizeof(spec->name)) {
         spec->name[length] = ')';
         spec->name[++length] = '\0';
@@ -44,8 +44,7 @@ static int write_name(struct spec *spec, const char *mode, const char *inner)
 }
 
 /* crypt_ctr_cipher_new(): `capi:NAME-IV:OPTIONS` */
-static int parse_new(struct sim_target *target, struct crypt *crypt, char *word,
-                     struct spec *spec)
+static int parse_new(struct sim_target *target, struct crypt *crypt, char *word, struct spec *spec)
 {
     char *name = word + strlen("capi:"), *options = strrchr(name, ':');
 
@@ -63,14 +62,12 @@ static int parse_new(struct sim_target *target, struct crypt *crypt, char *word,
     }
     if (iv && strcmp(iv, "essiv") == 0 && !options)
         return refuse(target, "Digest algorithm missing for ESSIV mode", -EINVAL);
-    return write_name(spec, "", name) < 0
-               ? refuse(target, "Cannot allocate cipher string", -ENOMEM)
-               : 0;
+    return write_name(spec, "", name) < 0 ? refuse(target, "Cannot allocate cipher string", -ENOMEM)
+                                          : 0;
 }
 
 /* crypt_ctr_cipher_old(): `CIPHER[:KEYS]-MODE-IV:OPTIONS` */
-static int parse_old(struct sim_target *target, struct crypt *crypt, char *word,
-                     struct spec *spec)
+static int parse_old(struct sim_target *target, struct crypt *crypt, char *word, struct spec *spec)
 {
     if (strchr(word, '(') || crypt->aead)
         return refuse(target, "Bad cipher specification", -EINVAL);
@@ -146,16 +143,11 @@ static const struct iv_mode {
     int (*prepare)(struct crypt *crypt);
     int (*check)(const struct crypt *crypt);
 } iv_modes[] = {
-    {"plain", NULL, NULL},
-    {"plain64", NULL, NULL},
-    {"plain64be", NULL, NULL},
-    {"essiv", NULL, NULL},
-    {"benbi", NULL, NULL},
-    {"null", NULL, NULL},
-    {"eboiv", NULL, check_eboiv},
-    {"elephant", iv_elephant, check_eboiv},
-    {"lmk", iv_lmk, check_lmk},
-    {"tcw", iv_tcw, check_tcw},
+    {"plain", NULL, NULL},        {"plain64", NULL, NULL},
+    {"plain64be", NULL, NULL},    {"essiv", NULL, NULL},
+    {"benbi", NULL, NULL},        {"null", NULL, NULL},
+    {"eboiv", NULL, check_eboiv}, {"elephant", iv_elephant, check_eboiv},
+    {"lmk", iv_lmk, check_lmk},   {"tcw", iv_tcw, check_tcw},
     {"random", iv_random, NULL},
 };
 

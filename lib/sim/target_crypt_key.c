@@ -37,7 +37,8 @@ static int hex_value(char digit)
 static int decode(uint8_t *bytes, const char *text, uint32_t size)
 {
     for (uint32_t i = 0; i < size; i++) {
-        int high = hex_value(text[(size_t)2 * i]), low = high < 0 ? -1 : hex_value(text[(size_t)2 * i + 1]);
+        int high = hex_value(text[(size_t)2 * i]),
+            low = high < 0 ? -1 : hex_value(text[(size_t)2 * i + 1]);
         if (low < 0)
             return -EINVAL;
         bytes[i] = (uint8_t)(high << 4 | low);

@@ -30,8 +30,8 @@ static int parse_corrupt(struct sim_target *target, struct sim_args *args, uint3
                          struct flakey *flakey)
 {
     static const struct sim_arg byte = {1, UINT32_MAX, "Invalid corrupt bio byte"};
-    static const struct sim_arg value = {
-        0, 255, "Invalid corrupt value to write into bio byte (0-255)"};
+    static const struct sim_arg value = {0, 255,
+                                         "Invalid corrupt value to write into bio byte (0-255)"};
     static const struct sim_arg flags = {0, UINT32_MAX, "Invalid corrupt bio flags mask"};
 
     if (!*count)
@@ -155,8 +155,8 @@ static void flakey_dtr(struct sim_target *target)
 static void flakey_status(struct sim_target *target, enum sim_status kind, struct sim_text *out)
 {
     const struct flakey *flakey = target->data;
-    unsigned int features = (unsigned int)flakey->drop_writes + flakey->error_writes +
-                            (flakey->corrupt_byte ? 5U : 0U);
+    unsigned int features =
+        (unsigned int)flakey->drop_writes + flakey->error_writes + (flakey->corrupt_byte ? 5U : 0U);
 
     if (kind != SIM_STATUS_TABLE)
         return;
@@ -168,8 +168,7 @@ static void flakey_status(struct sim_target *target, enum sim_status kind, struc
         sim_emit(out, "error_writes ");
     if (flakey->corrupt_byte)
         sim_emit(out, "corrupt_bio_byte %u %c %u %u ", flakey->corrupt_byte,
-                 flakey->corrupt_writes ? 'w' : 'r', flakey->corrupt_value,
-                 flakey->corrupt_flags);
+                 flakey->corrupt_writes ? 'w' : 'r', flakey->corrupt_value, flakey->corrupt_flags);
 }
 
 static int flakey_iterate(struct sim_target *target, sim_iterate_fn fn, void *data)

@@ -76,8 +76,8 @@ static int log_parse(struct sim_target *target, struct dirty_log *log, struct si
         return log_refuse(target, "wrong number of arguments to dirty region log", "");
     if (args.count > 1) {
         if (strcmp(args.words[1], "sync") != 0 && strcmp(args.words[1], "nosync") != 0)
-            return log_refuse(target, "unrecognised sync argument to dirty region log: ",
-                              args.words[1]);
+            return log_refuse(target,
+                              "unrecognised sync argument to dirty region log: ", args.words[1]);
         log->sync = args.words[1][0] == 's' ? SYNC_FORCE : SYNC_NONE;
     }
     if (!sim_scan_u32(args.words[0], &log->region_size) || log->region_size < 2 ||
@@ -93,8 +93,8 @@ static int log_create(struct sim_target *target, struct dirty_log *log, const ch
     if (strcmp(type, "core") == 0)
         return log_parse(target, log, args);
     if (strcmp(type, "disk") != 0) {
-        sim_log(world_of(target), "dirty region log",
-                "Module for logging type \"%s\" not found.", type);
+        sim_log(world_of(target), "dirty region log", "Module for logging type \"%s\" not found.",
+                type);
         return -EINVAL;
     }
     if (args.count < 2 || args.count > 3)
@@ -147,8 +147,7 @@ static int parse_legs(struct sim_target *target, struct sim_args *args, struct m
     return 0;
 }
 
-static int parse_features(struct sim_target *target, struct sim_args *args,
-                          struct mirror *mirror)
+static int parse_features(struct sim_target *target, struct sim_args *args, struct mirror *mirror)
 {
     uint32_t count;
 

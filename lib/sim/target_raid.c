@@ -14,12 +14,12 @@
 #include <strings.h>
 
 static const struct raid_type types[] = {
-    {"raid0", RAID_0, 0},          {"raid1", RAID_1, 0},         {"raid10_far", RAID_10, 0},
-    {"raid10_offset", RAID_10, 0}, {"raid10_near", RAID_10, 0},  {"raid10", RAID_10, 0},
-    {"raid4", RAID_45, 1},         {"raid5_n", RAID_45, 1},      {"raid5_ls", RAID_45, 1},
-    {"raid5_rs", RAID_45, 1},      {"raid5_la", RAID_45, 1},     {"raid5_ra", RAID_45, 1},
-    {"raid6_zr", RAID_6, 2},       {"raid6_nr", RAID_6, 2},      {"raid6_nc", RAID_6, 2},
-    {"raid6_n_6", RAID_6, 2},      {"raid6_ls_6", RAID_6, 2},    {"raid6_rs_6", RAID_6, 2},
+    {"raid0", RAID_0, 0},          {"raid1", RAID_1, 0},        {"raid10_far", RAID_10, 0},
+    {"raid10_offset", RAID_10, 0}, {"raid10_near", RAID_10, 0}, {"raid10", RAID_10, 0},
+    {"raid4", RAID_45, 1},         {"raid5_n", RAID_45, 1},     {"raid5_ls", RAID_45, 1},
+    {"raid5_rs", RAID_45, 1},      {"raid5_la", RAID_45, 1},    {"raid5_ra", RAID_45, 1},
+    {"raid6_zr", RAID_6, 2},       {"raid6_nr", RAID_6, 2},     {"raid6_nc", RAID_6, 2},
+    {"raid6_n_6", RAID_6, 2},      {"raid6_ls_6", RAID_6, 2},   {"raid6_rs_6", RAID_6, 2},
     {"raid6_la_6", RAID_6, 2},     {"raid6_ra_6", RAID_6, 2},
 };
 
@@ -68,8 +68,7 @@ static int set_sizes(struct sim_target *target, struct raid *raid)
 {
     uint64_t sectors = target->length;
     uint32_t stripes = raid->count - raid->type->parity;
-    uint32_t copies =
-        raid->values[RAID_10_COPIES] ? (uint32_t)raid->values[RAID_10_COPIES] : 2;
+    uint32_t copies = raid->values[RAID_10_COPIES] ? (uint32_t)raid->values[RAID_10_COPIES] : 2;
 
     if (raid->type->family == RAID_10)
         sectors *= copies;
@@ -175,7 +174,7 @@ static void raid_info(const struct sim_target *target, const struct raid *raid,
     sim_emit(out, "%s %u ", layout_name(raid), raid->count);
     for (uint32_t i = 0; i < raid->count; i++)
         sim_emit(out, "%s", raid->disks[i].data ? "A" : "-");
-    const char *journal = !raid->journal                               ? "-"
+    const char *journal = !raid->journal                                 ? "-"
                           : strcmp(raid->journal_mode, "writeback") == 0 ? "a"
                                                                          : "A";
     sim_emit(out, " %" PRIu64 "/%" PRIu64 " idle 0 %d %s", sectors, sectors,
@@ -222,8 +221,7 @@ static void raid_status(struct sim_target *target, enum sim_status kind, struct 
 static int raid_message(struct sim_target *target, unsigned int argc, char **argv,
                         struct sim_text *out)
 {
-    static const char *const actions[] = {"idle", "frozen", "resync", "recover", "check",
-                                          "repair"};
+    static const char *const actions[] = {"idle", "frozen", "resync", "recover", "check", "repair"};
     const struct raid *raid = target->data;
     (void)argc, (void)out;
 

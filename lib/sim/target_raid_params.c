@@ -30,8 +30,8 @@ static const struct param {
     const char *twice, *range, *wrong_level;
 } params[RAID_KEYS] = {
     [RAID_SYNC] = {"sync", ALL_BUT_0, 0, 0, "Only one 'sync' argument allowed", NULL, NULL},
-    [RAID_NOSYNC] = {"nosync", ALL_BUT_0 & ~ON(RAID_6), 0, 0,
-                     "Only one 'nosync' argument allowed", NULL, NULL},
+    [RAID_NOSYNC] = {"nosync", ALL_BUT_0 & ~ON(RAID_6), 0, 0, "Only one 'nosync' argument allowed",
+                     NULL, NULL},
     [RAID_REBUILD] = {"rebuild", ALL_BUT_0, INT_MIN, INT_MAX, NULL, NULL, NULL},
     [RAID_DAEMON_SLEEP] = {"daemon_sleep", ALL_BUT_0, 0, INT_MAX,
                            "Only one daemon_sleep argument pair allowed",
@@ -62,8 +62,8 @@ static const struct param {
     [RAID_DELTA_DISKS] = {"delta_disks", ALL_BUT_0, INT_MIN, INT_MAX,
                           "Only one delta_disks argument pair allowed", NULL, NULL},
     [RAID_DATA_OFFSET] = {"data_offset", ON(RAID_0) | ALL_BUT_0, 0, INT_MAX,
-                          "Only one data_offset argument pair allowed",
-                          "Bogus data_offset value", NULL},
+                          "Only one data_offset argument pair allowed", "Bogus data_offset value",
+                          NULL},
     [RAID_JOURNAL_DEV] = {"journal_dev", PARITY, 0, 0,
                           "Only one raid4/5/6 set journaling device allowed", NULL,
                           "'journal_dev' is an invalid parameter for this RAID type"},
@@ -130,8 +130,7 @@ static int set_journal_mode(struct sim_target *target, struct raid *raid, const 
 }
 
 /* Parameters that name a disk. */
-static int set_index(struct sim_target *target, struct raid *raid, enum raid_key key,
-                     int32_t value)
+static int set_index(struct sim_target *target, struct raid *raid, enum raid_key key, int32_t value)
 {
     bool inside = value >= 0 && (uint32_t)value < raid->count;
 
@@ -158,8 +157,8 @@ static int set_number(struct sim_target *target, struct raid *raid, enum raid_ke
         return refuse(target, params[key].range);
     if (key == RAID_DATA_OFFSET && value && (value < RESHAPE_MIN || value % 8))
         return refuse(target, params[key].range);
-    if (key == RAID_DELTA_DISKS && (value == 0 || value > RAID_DISKS_MAX - 2 ||
-                                    value < 2 - RAID_DISKS_MAX))
+    if (key == RAID_DELTA_DISKS &&
+        (value == 0 || value > RAID_DISKS_MAX - 2 || value < 2 - RAID_DISKS_MAX))
         return refuse(target, "Too many delta_disk requested");
     if (key == RAID_10_COPIES && (value < 2 || (uint32_t)value > raid->count))
         return refuse(target, "Bad value for 'raid10_copies'");
@@ -244,8 +243,7 @@ static int parse_chunk(struct sim_target *target, struct raid *raid, const char 
         return refuse(target, "Bad numerical argument given for chunk_size");
     if (raid->type->family == RAID_1) {
         if (value)
-            sim_log(target->table->device->sim, "raid",
-                    "Ignoring chunk size parameter for RAID 1");
+            sim_log(target->table->device->sim, "raid", "Ignoring chunk size parameter for RAID 1");
         value = 0;
     } else if (value <= 0 || (value & (value - 1))) {
         return refuse(target, "Chunk size must be a power of 2");

@@ -136,9 +136,8 @@ static int parse_store(struct sim_target *target, char **argv, struct snapshot *
     store->persistent = kind == 'P';
     if ((kind != 'P' && kind != 'N') || !sim_parse_u32(argv[3], &store->chunk))
         return -EINVAL;
-    if (store->chunk &&
-        ((store->chunk & (store->chunk - 1)) || store->chunk % cow_block ||
-         store->chunk % origin_block || store->chunk > INT_MAX >> 9))
+    if (store->chunk && ((store->chunk & (store->chunk - 1)) || store->chunk % cow_block ||
+                         store->chunk % origin_block || store->chunk > INT_MAX >> 9))
         return -EINVAL;
     if (!store->persistent || !argv[2][1])
         return 0;
@@ -156,8 +155,7 @@ static int check_handover(struct snapshot *snapshot)
     struct sharing found = find_sharing(snapshot);
 
     if (found.count == 2 || found.target)
-        return refuse(snapshot->target,
-                      "Snapshot cow pairing for exception table handover failed");
+        return refuse(snapshot->target, "Snapshot cow pairing for exception table handover failed");
     if (!found.source)
         return 0;
     if (!snapshot->merges)
@@ -197,8 +195,8 @@ static int read_header(struct snapshot *snapshot)
     bool supplied = store->chunk;
 
     if (!supplied)
-        store->chunk = cow->block_size / 512 > CHUNK_DEFAULT ? cow->block_size / 512
-                                                             : CHUNK_DEFAULT;
+        store->chunk =
+            cow->block_size / 512 > CHUNK_DEFAULT ? cow->block_size / 512 : CHUNK_DEFAULT;
     int rc = cow->sectors < store->chunk ? -EIO : sim_media_find(sim, cow, &media);
     if (rc < 0)
         return rc;
@@ -362,13 +360,13 @@ static void snapshot_resume(struct sim_target *target)
 
 static void snapshot_info(const struct snapshot *snapshot, struct sim_text *out)
 {
-    uint64_t used = snapshot->store.persistent ? (uint64_t)HEADER_CHUNKS * snapshot->store.chunk
-                                               : 0;
+    uint64_t used =
+        snapshot->store.persistent ? (uint64_t)HEADER_CHUNKS * snapshot->store.chunk : 0;
     if (!snapshot->valid)
         sim_emit(out, "Invalid");
     else
-        sim_emit(out, "%" PRIu64 "/%" PRIu64 " %" PRIu64, used,
-                 snapshot->cow->open->bdev->sectors, used);
+        sim_emit(out, "%" PRIu64 "/%" PRIu64 " %" PRIu64, used, snapshot->cow->open->bdev->sectors,
+                 used);
 }
 
 static void snapshot_table(const struct snapshot *snapshot, struct sim_text *out)
@@ -382,8 +380,7 @@ static void snapshot_table(const struct snapshot *snapshot, struct sim_text *out
                  snapshot->discard_passdown ? " discard_passdown_origin" : "");
 }
 
-static void snapshot_status(struct sim_target *target, enum sim_status kind,
-                            struct sim_text *out)
+static void snapshot_status(struct sim_target *target, enum sim_status kind, struct sim_text *out)
 {
     const struct snapshot *snapshot = target->data;
 

@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "device.h"
 #include "state.h"
 #include "table.h"
-#include "device.h"
 #include "target_snapshot.h"
 
 struct origin {

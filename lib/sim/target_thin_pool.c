@@ -105,8 +105,8 @@ static int pool_new(struct sim_target *target, struct sim_bdev *metadata_bdev,
 }
 
 /* __pool_find(): the pool of these devices, one reference more; *ret_created if it is new. */
-static int pool_find(struct sim_target *target, const struct pool_table *table,
-                     uint32_t block_size, struct thin_pool **ret_pool, bool *ret_created)
+static int pool_find(struct sim_target *target, const struct pool_table *table, uint32_t block_size,
+                     struct thin_pool **ret_pool, bool *ret_created)
 {
     struct sim_device *device = target->table->device;
     struct sim_bdev *metadata_bdev = table->metadata_dev->open->bdev;
@@ -181,8 +181,8 @@ static int pool_parse(struct sim_target *target, unsigned int argc, char **argv,
         rc = open_devices(target, argv, table);
     if (rc < 0)
         return rc;
-    if (!sim_parse_u64(argv[2], &block_size) || block_size < BLOCK_MIN ||
-        block_size > BLOCK_MAX || block_size % BLOCK_MIN)
+    if (!sim_parse_u64(argv[2], &block_size) || block_size < BLOCK_MIN || block_size > BLOCK_MAX ||
+        block_size % BLOCK_MIN)
         return refuse(target, "Invalid block size", -EINVAL);
     if (!sim_parse_u64(argv[3], &table->low_water))
         return refuse(target, "Invalid low water mark", -EINVAL);
@@ -238,9 +238,8 @@ static int resize(struct sim_target *target, struct thin_pool *pool)
         return -EINVAL;
     }
     if (metadata->data_blocks && data > metadata->data_blocks)
-        sim_log(sim, "thin",
-                "%s: growing the data device from %" PRIu64 " to %" PRIu64 " blocks", device,
-                metadata->data_blocks, data);
+        sim_log(sim, "thin", "%s: growing the data device from %" PRIu64 " to %" PRIu64 " blocks",
+                device, metadata->data_blocks, data);
     metadata->data_blocks = data;
     if (blocks < metadata->metadata_blocks) {
         sim_log(sim, "thin",
@@ -346,8 +345,7 @@ static int message_create_snap(struct dmi_sim *sim, struct thin_metadata *metada
         return rc;
     rc = sim_thin_metadata_snapshot(metadata, id, origin);
     if (rc < 0)
-        sim_log(sim, "thin", "Creation of new snapshot %s of device %s failed.", argv[1],
-                argv[2]);
+        sim_log(sim, "thin", "Creation of new snapshot %s of device %s failed.", argv[1], argv[2]);
     return rc;
 }
 
@@ -423,8 +421,7 @@ static int pool_message(struct sim_target *target, unsigned int argc, char **arg
     (void)out;
 
     if (pool->features.read_only) {
-        sim_log(sim, "thin",
-                "%s: unable to service pool target messages in READ_ONLY or FAIL mode",
+        sim_log(sim, "thin", "%s: unable to service pool target messages in READ_ONLY or FAIL mode",
                 pool->device->number);
         return -EOPNOTSUPP;
     }
@@ -445,9 +442,8 @@ static void pool_info(const struct pool_table *table, struct sim_text *out)
     const struct thin_metadata *metadata = pool->metadata;
     uint64_t quarter = sim_thin_metadata_size(table->metadata_dev->open->bdev) / 4;
 
-    sim_emit(out, "%" PRIu64 " %" PRIu64 "/%" PRIu64 " 0/%" PRIu64 " ",
-             metadata->transaction_id, sim_thin_metadata_used(metadata), metadata->metadata_blocks,
-             metadata->data_blocks);
+    sim_emit(out, "%" PRIu64 " %" PRIu64 "/%" PRIu64 " 0/%" PRIu64 " ", metadata->transaction_id,
+             sim_thin_metadata_used(metadata), metadata->metadata_blocks, metadata->data_blocks);
     if (metadata->held_root)
         sim_emit(out, "%" PRIu64 " ", metadata->held_root);
     else

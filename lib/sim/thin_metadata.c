@@ -17,9 +17,9 @@
 enum {
     SECTORS_PER_BLOCK = 8,
     BLOCKS_MAX = 255 * ((1 << 14) - 64),
-    BLOCKS_MIN = 8,       /* fewer cannot be formatted */
+    BLOCKS_MIN = 8,         /* fewer cannot be formatted */
     BITMAP_ENTRIES = 16320, /* of a space map, in one block */
-    FIXED_BLOCKS = 7,     /* superblock, roots and indexes */
+    FIXED_BLOCKS = 7,       /* superblock, roots and indexes */
     RESERVE_MAX = 4096,
     HELD_ROOT = 27, /* where a kernel puts the copy of the superblock as a rule */
 };
@@ -56,7 +56,7 @@ static int metadata_format(const struct sim_bdev *bdev, uint32_t block_size,
 }
 
 int sim_thin_metadata_open(struct dmi_sim *sim, struct sim_bdev *bdev, uint32_t block_size,
-                       bool format, struct thin_metadata **ret_metadata)
+                           bool format, struct thin_metadata **ret_metadata)
 {
     struct sim_media *media;
 
@@ -124,8 +124,8 @@ static int volume_insert(struct thin_metadata *metadata, uint64_t id, uint32_t r
 
 int sim_thin_metadata_create(struct thin_metadata *metadata, uint64_t id)
 {
-    int rc = volume_find(metadata, id) ? -EEXIST
-                                       : volume_insert(metadata, id, ++metadata->last_root);
+    int rc =
+        volume_find(metadata, id) ? -EEXIST : volume_insert(metadata, id, ++metadata->last_root);
     if (rc == 0)
         metadata->roots++;
     return rc;

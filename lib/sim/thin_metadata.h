@@ -26,7 +26,7 @@ struct thin_metadata {
     uint64_t data_blocks, metadata_blocks;
     uint64_t held_root; /* 0: none */
     uint32_t last_root;
-    uint32_t roots; /* in use */
+    uint32_t roots;              /* in use */
     struct thin_volume *volumes; /* by id */
     uint32_t count, room;
 };
@@ -41,7 +41,7 @@ uint64_t sim_thin_metadata_size(const struct sim_bdev *bdev);
  * -EIO; -ENOMEM.
  */
 int sim_thin_metadata_open(struct dmi_sim *sim, struct sim_bdev *bdev, uint32_t block_size,
-                       bool format, struct thin_metadata **ret_metadata);
+                           bool format, struct thin_metadata **ret_metadata);
 
 /* -ENODATA: no such volume; -EEXIST, -EBUSY (it is open), -ENOMEM. */
 int sim_thin_metadata_create(struct thin_metadata *metadata, uint64_t id);

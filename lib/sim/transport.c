@@ -48,8 +48,7 @@ static int transport_dev_majors(struct dmi_transport *transport, uint32_t **ret_
     return 0;
 }
 
-static int transport_reopen(struct dmi_transport *transport,
-                            struct dmi_transport **ret_transport)
+static int transport_reopen(struct dmi_transport *transport, struct dmi_transport **ret_transport)
 {
     return dmi_sim_open(file_of(transport)->sim, ret_transport);
 }

@@ -43,8 +43,7 @@ struct sim_target_type {
     void (*status)(struct sim_target *target, enum sim_status kind, struct sim_text *out);
 
     /* As the kernel's: 1 if it put an answer in `out`. */
-    int (*message)(struct sim_target *target, unsigned int argc, char **argv,
-                   struct sim_text *out);
+    int (*message)(struct sim_target *target, unsigned int argc, char **argv, struct sim_text *out);
     int (*iterate)(struct sim_target *target, sim_iterate_fn fn, void *data);
     /* For targets that only move sectors: where `offset` of the target lies. */
     void (*map)(struct sim_target *target, uint64_t offset, struct sim_dev **ret_dev,

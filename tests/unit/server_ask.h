@@ -11,9 +11,9 @@ struct asked {
     json_t *params;
     char *text;    /* the reply; NULL while there is none */
     json_t *reply; /* the same, parsed */
-    int done;      /* how often it has ended */
-    int *clock;    /* counts ends, if not NULL: */
+    int *clock;    /* counts ends, if not NULL; */
     int when;      /* its place among them */
+    int done;      /* how often it has ended */
 };
 
 /* What a test may ask for besides. Zeroed: a call with id 7 by root. */

@@ -44,8 +44,7 @@ static void minors_are_the_lowest_free_or_as_asked(void **state)
     assert_int_equal(rig_remove(rig, "b"), 0);
     assert_int_equal(dmi_device_create(&rig->dm, "d", NULL, 0, 0, &info), 0);
     assert_int_equal(info.device.minor, 1);
-    assert_int_equal(
-        dmi_device_create(&rig->dm, "e", NULL, DMI_PERSISTENT_DEV, 1048575, &info), 0);
+    assert_int_equal(dmi_device_create(&rig->dm, "e", NULL, DMI_PERSISTENT_DEV, 1048575, &info), 0);
     assert_int_equal(info.device.minor, 1048575);
     assert_int_equal(dmi_device_create(&rig->dm, "f", NULL, DMI_PERSISTENT_DEV, 1, &info), -ENXIO);
 }
@@ -201,9 +200,9 @@ static void geometry_has_limits(void **state)
         const char *text;
         int rc;
     } cases[] = {
-        {"10 20 30 0", 0},         {"10 20 30 6000", 0}, {"10 20 30 6001", -EINVAL},
-        {"65536 1 1 0", -EINVAL},  {"1 256 1 0", -EINVAL}, {"1 1 256 0", -EINVAL},
-        {"1 2 3", -EINVAL},        {"1 2 3 4 5", -EINVAL}, {"a 2 3 4", -EINVAL},
+        {"10 20 30 0", 0},        {"10 20 30 6000", 0},   {"10 20 30 6001", -EINVAL},
+        {"65536 1 1 0", -EINVAL}, {"1 256 1 0", -EINVAL}, {"1 1 256 0", -EINVAL},
+        {"1 2 3", -EINVAL},       {"1 2 3 4 5", -EINVAL}, {"a 2 3 4", -EINVAL},
         {"  1  2  3  4", 0},
     };
     struct raw raw = raw_new(512);

@@ -39,8 +39,7 @@ static void entries_are_laid_out_as_in_the_kernel(void **state)
     assert_string_equal(payload(&raw) + 12, "a");
     assert_int_equal(first->dev, 254 << 8 | 1);
     assert_int_equal(first->next, 24);
-    assert_int_equal(*(uint32_t *)(void *)(payload(&raw) + 20),
-                     DM_NAME_LIST_FLAG_DOESNT_HAVE_UUID);
+    assert_int_equal(*(uint32_t *)(void *)(payload(&raw) + 20), DM_NAME_LIST_FLAG_DOESNT_HAVE_UUID);
     assert_string_equal(payload(&raw) + 24 + 12, "bb");
     assert_int_equal(*(uint32_t *)(void *)(payload(&raw) + 24 + 8), 0);
     assert_int_equal(*(uint32_t *)(void *)(payload(&raw) + 24 + 20), DM_NAME_LIST_FLAG_HAS_UUID);

@@ -70,8 +70,7 @@ static void statistics_work_without_a_table(void **state)
     rig_create(rig, "a");
     assert_int_equal(ask(rig, "@stats_create - /1", "0"), 0);
     assert_int_equal(ask(rig, "@stats_create 0+100 10 program aux", "1"), 0);
-    assert_int_equal(
-        ask(rig, "@STATS_CREATE 8+8 4 2 precise_timestamps histogram:1,5 p", "2"), 0);
+    assert_int_equal(ask(rig, "@STATS_CREATE 8+8 4 2 precise_timestamps histogram:1,5 p", "2"), 0);
     assert_int_equal(ask(rig, "@stats_list",
                          "0: 0+1 1 - -\n1: 0+100 10 program aux\n"
                          "2: 8+8 4 p - precise_timestamps histogram:1,5\n"),
@@ -83,8 +82,8 @@ static void statistics_work_without_a_table(void **state)
     assert_int_equal(ask(rig, "@stats_print 1",
                          "0+5 0 0 0 0 0 0 0 0 0 0 0 0 0\n5+5 0 0 0 0 0 0 0 0 0 0 0 0 0\n"),
                      0);
-    assert_int_equal(
-        ask(rig, "@stats_print_clear 2 1 1", "12+4 0 0 0 0 0 0 0 0 0 0 0 0 0 0:0:0\n"), 0);
+    assert_int_equal(ask(rig, "@stats_print_clear 2 1 1", "12+4 0 0 0 0 0 0 0 0 0 0 0 0 0 0:0:0\n"),
+                     0);
     assert_int_equal(ask(rig, "@stats_print 2 - 1", "8+4 0 0 0 0 0 0 0 0 0 0 0 0 0 0:0:0\n"), 0);
     assert_int_equal(ask(rig, "@stats_set_aux 2 new", NULL), 0);
     assert_int_equal(ask(rig, "@stats_clear 9", NULL), -ENOENT);

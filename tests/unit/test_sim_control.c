@@ -83,11 +83,11 @@ static void flags_come_back_but_for_the_kernels_own(void **state)
     raw.head->flags = 0xffffffff & ~(uint32_t)DM_SECURE_DATA_FLAG;
     assert_int_equal(raw_call(*state, DMI_DEV_STATUS, &raw), 0);
     assert_int_equal(raw.head->flags,
-                     0xffffffff & ~(uint32_t)(DM_BUFFER_FULL_FLAG | DM_UEVENT_GENERATED_FLAG |
-                                              DM_SECURE_DATA_FLAG | DM_DATA_OUT_FLAG |
-                                              DM_SUSPEND_FLAG | DM_READONLY_FLAG |
-                                              DM_ACTIVE_PRESENT_FLAG | DM_INTERNAL_SUSPEND_FLAG |
-                                              DM_INACTIVE_PRESENT_FLAG));
+                     0xffffffff &
+                         ~(uint32_t)(DM_BUFFER_FULL_FLAG | DM_UEVENT_GENERATED_FLAG |
+                                     DM_SECURE_DATA_FLAG | DM_DATA_OUT_FLAG | DM_SUSPEND_FLAG |
+                                     DM_READONLY_FLAG | DM_ACTIVE_PRESENT_FLAG |
+                                     DM_INTERNAL_SUSPEND_FLAG | DM_INACTIVE_PRESENT_FLAG));
     assert_int_equal(raw.head->data_size, offsetof(struct dm_ioctl, data));
     raw_done(&raw);
 }

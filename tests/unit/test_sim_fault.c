@@ -45,8 +45,7 @@ static void a_fault_may_be_about_one_device(void **state)
 
     rig_create(rig, "a");
     rig_create(rig, "b");
-    uint64_t id =
-        add(rig, (struct dmi_sim_fault){.nr = DMI_NONE, .device = "b", .error = ENOMEM});
+    uint64_t id = add(rig, (struct dmi_sim_fault){.nr = DMI_NONE, .device = "b", .error = ENOMEM});
     assert_int_equal(status(rig), 0);
     assert_int_equal(rig_resume(rig, "b"), -ENOMEM);
     assert_int_equal(rig_load(rig, "b", "zero", 8, ""), -ENOMEM);
@@ -137,8 +136,7 @@ static void a_held_call_goes_on_when_its_fault_is_removed(void **state)
     struct rig *rig = *state;
 
     rig_create(rig, "a");
-    uint64_t id =
-        add(rig, (struct dmi_sim_fault){.nr = DMI_DEV_STATUS, .calls = 1, .held = true});
+    uint64_t id = add(rig, (struct dmi_sim_fault){.nr = DMI_DEV_STATUS, .calls = 1, .held = true});
     pthread_t thread = start(rig);
     assert_int_equal(status(rig), 0); /* used up: others pass */
     assert_int_equal(dmi_sim_fault_remove(rig->sim, id), 0);
@@ -170,8 +168,7 @@ static void a_real_wait_takes_its_time(void **state)
     assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &before), 0);
     assert_int_equal(status(rig), 0);
     assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &after), 0);
-    int64_t ms =
-        (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+    int64_t ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
     assert_true(ms >= 29);
 }
 

@@ -32,7 +32,8 @@ static void create(struct rig *rig, unsigned int from, unsigned int to)
     }
 }
 
-/* Seconds that `CALLS` rounds of status, load, resume and clear take, spread over `count` devices. */
+/* Seconds that `CALLS` rounds of status, load, resume and clear take, spread over `count` devices.
+ */
 static double round_trips(struct rig *rig, unsigned int count)
 {
     double before = now();
@@ -68,8 +69,8 @@ static void calls_do_not_slow_down(void **state)
 
     print_message("create %.2f us, status+load+resume %.2f us (%.2f with few), list %.0f ms, "
                   "remove_all %.0f ms\n",
-                  created / (MANY - FEW) * 1e6, many / CALLS * 1e6, few / CALLS * 1e6,
-                  listed * 1e3, removed * 1e3);
+                  created / (MANY - FEW) * 1e6, many / CALLS * 1e6, few / CALLS * 1e6, listed * 1e3,
+                  removed * 1e3);
     assert_true(many < few * 20 + 0.05);
     assert_true(created < 20);
     assert_true(listed < 5);

@@ -41,8 +41,7 @@ static const struct sample samples[] = {
      "striped: Target length not divisible by number of stripes", NULL, NULL},
     {"striped", 36, "2 8 8:0 0 8:1 0", -EINVAL,
      "striped: Target length not divisible by chunk size", NULL, NULL},
-    {"striped", 32, "2 8 8:0 0", -EINVAL, "striped: Not enough destinations specified", NULL,
-     NULL},
+    {"striped", 32, "2 8 8:0 0", -EINVAL, "striped: Not enough destinations specified", NULL, NULL},
     {"striped", 32, "2 8 8:0 0 8:9 0", -ENXIO, "striped: Couldn't parse stripe destination", NULL,
      NULL},
     {"delay", 8, "8:0 1 20", 0, NULL, "8:0 1 20", "0 0 0"},
@@ -55,8 +54,8 @@ static const struct sample samples[] = {
     {"flakey", 8, "8:0 1 2 3 5 corrupt_bio_byte 32 r 1 0", 0, NULL,
      "8:0 1 2 3 5 corrupt_bio_byte 32 r 1 0 ", ""},
     {"flakey", 8, "8:0 1 0 0", -EINVAL, "flakey: Total (up + down) interval is zero", NULL, NULL},
-    {"flakey", 8, "8:0 1 4294967295 1", -EINVAL, "flakey: Total (up + down) interval is zero",
-     NULL, NULL},
+    {"flakey", 8, "8:0 1 4294967295 1", -EINVAL, "flakey: Total (up + down) interval is zero", NULL,
+     NULL},
     {"flakey", 8, "8:0 1 4294967295 2", -EINVAL, "flakey: Interval overflow", NULL, NULL},
     {"flakey", 8, "8:0 1 2 3 2 drop_writes error_writes", -EINVAL,
      "flakey: Feature error_writes conflicts with feature drop_writes", NULL, NULL},
@@ -66,8 +65,8 @@ static const struct sample samples[] = {
      "flakey: Invalid number of feature args", NULL, NULL},
     {"flakey", 8, "8:0 1 2 3 1 nope", -EINVAL, "flakey: Unrecognised flakey feature requested",
      NULL, NULL},
-    {"crypt", 8, "aes-xts-plain64 " KEY64 " 0 8:0 0", 0, NULL,
-     "aes-xts-plain64 " KEY64 " 0 8:0 0", ""},
+    {"crypt", 8, "aes-xts-plain64 " KEY64 " 0 8:0 0", 0, NULL, "aes-xts-plain64 " KEY64 " 0 8:0 0",
+     ""},
     {"crypt", 8, "aes " KEY32 " 5 8:0 9 1 allow_discards", 0, NULL,
      "aes " KEY32 " 5 8:0 9 1 allow_discards", ""},
     {"crypt", 8, "capi:cbc(aes)-essiv:sha256 " KEY32 " 0 8:0 0", 0, NULL,
@@ -119,8 +118,8 @@ static const struct sample samples[] = {
     {"raid", 1024, "raid1 2 0 nosync 2 - 8:0 - 8:1", 0, NULL, "raid1 2 0 nosync 2 - 8:0 - 8:1",
      "raid1 2 AA 1024/1024 idle 0 0 -"},
     {"raid", 1024, "raid9 1 0 2 - 8:0 - 8:1", -EINVAL, "Unrecognised raid_type", NULL, NULL},
-    {"raid", 1024, "raid5_ls 1 63 3 - 8:0 - 8:1 - 8:2", -EINVAL,
-     "Chunk size must be a power of 2", NULL, NULL},
+    {"raid", 1024, "raid5_ls 1 63 3 - 8:0 - 8:1 - 8:2", -EINVAL, "Chunk size must be a power of 2",
+     NULL, NULL},
     {"raid", 1024, "raid1 3 0 sync nosync 2 - 8:0 - 8:1", -EINVAL,
      "sync and nosync are mutually exclusive", NULL, NULL},
     {"raid", 1024, "raid6_zr 1 64 2 - 8:0 - 8:1", -EINVAL, "Insufficient number of devices", NULL,
@@ -190,7 +189,10 @@ static void keys_change_while_suspended(void **state)
     assert_true(rig_status(rig, "a", 0).flags & DMI_SUSPEND);
     assert_int_equal(rig_message(rig, "a", "key set 0011"), -EINVAL);
     assert_int_equal(rig_message(rig, "a", "key set zz" KEY32), -EINVAL);
-    assert_int_equal(rig_message(rig, "a", "key set ff" "112233445566778899aabbccddeeff"), 0);
+    assert_int_equal(rig_message(rig, "a",
+                                 "key set ff"
+                                 "112233445566778899aabbccddeeff"),
+                     0);
     assert_int_equal(rig_resume(rig, "a"), 0);
     assert_line(rig, "a", DMI_STATUS_TABLE,
                 "aes-cbc-plain ff112233445566778899aabbccddeeff 0 8:0 0");
@@ -255,8 +257,7 @@ static void a_pool_counts_what_messages_make(void **state)
     rig_live(rig, "a", "thin-pool", 1280, "8:0 8:1 128 0");
     for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++)
         assert_int_equal(rig_message(rig, "a", messages[i].message), messages[i].rc);
-    assert_line(rig, "a", 0,
-                "7 1649/16384 0/10 - rw discard_passdown queue_if_no_space - 1024 ");
+    assert_line(rig, "a", 0, "7 1649/16384 0/10 - rw discard_passdown queue_if_no_space - 1024 ");
 }
 
 static void thin_devices_follow_their_pool(void **state)
@@ -297,8 +298,7 @@ static void a_pool_comes_back_with_its_volumes(void **state)
     assert_int_equal(rig_remove(rig, "m1"), 0);
     rig_live(rig, "m2", "linear", 4096, "8:0 8");
     rig_create(rig, "pool");
-    assert_int_equal(rig_load(rig, "pool", "thin-pool", 1280, "/dev/mapper/m2 8:1 256 0"),
-                     -EINVAL);
+    assert_int_equal(rig_load(rig, "pool", "thin-pool", 1280, "/dev/mapper/m2 8:1 256 0"), -EINVAL);
     assert_logged(rig, "changing the data block size (from 128 to 256) is not supported");
     assert_int_equal(rig_load(rig, "pool", "thin-pool", 1280, "/dev/mapper/m2 8:1 128 0"), 0);
     assert_int_equal(rig_resume(rig, "pool"), 0);
