@@ -45,6 +45,7 @@ int sim_wait(struct dmi_sim *sim, uint64_t until_ms, bool signals)
     struct pollfd poll_fd = {.fd = waiter.fd, .events = POLLIN};
     int timeout = wait_milliseconds(sim, until_ms, waiter.fd);
 
+    /* cppcheck-suppress autoVariables ; it leaves the list before this returns */
     sim->waiters = &waiter;
     (void)pthread_mutex_unlock(&sim->lock);
     int rc = poll(&poll_fd, 1, timeout);
