@@ -261,8 +261,8 @@ int dmi_poll_fd(struct dmi *dm);
 /*
  * DM_DEV_CREATE: a device without a table. `uuid` may be NULL. Flags:
  * DMI_PERSISTENT_DEV takes `minor`, which is ignored without; DMI_READONLY, which
- * the kernel ignores: it belongs to the table. -EBUSY: name, uuid or minor is taken;
- * -ENXIO: the kernel could not make it for any other reason. -EINVAL, unsent, for
+ * the kernel ignores: it belongs to the table. -EBUSY: name or uuid is taken;
+ * -ENXIO: the minor is, or the kernel failed for any other reason. -EINVAL, unsent, for
  * the names "control", "." and ".." and any with a '/'; in a rename too.
  */
 int dmi_device_create(struct dmi *dm, const char *name, const char *uuid, uint32_t flags,

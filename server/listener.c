@@ -176,24 +176,26 @@ int listener_open(struct listener *listener, struct ev_loop *loop, const char *p
 
 void listener_stop(struct listener *listener)
 {
-    ev_io_stop(listener->loop, &listener->readable);
-    ev_timer_stop(listener->loop, &listener->pause);
-}
-
-void listener_close(struct listener *listener)
-{
     struct stat st;
 
-    listener_stop(listener);
+    ev_io_stop(listener->loop, &listener->readable);
+    ev_timer_stop(listener->loop, &listener->pause);
     if (listener->ino != 0 && lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
         st.st_ino == listener->ino) {
         (void)unlink(listener->path);
     }
+    listener->ino = 0;
     if (listener->fd >= 0) {
         (void)close(listener->fd);
+        listener->fd = -1;
     }
+}
+
+void listener_close(struct listener *listener)
+{
+    listener_stop(listener);
     if (listener->lock_fd >= 0) {
         (void)close(listener->lock_fd);
+        listener->lock_fd = -1;
     }
-    listener->fd = listener->lock_fd = -1;
 }

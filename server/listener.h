@@ -34,10 +34,13 @@ struct listener {
 int listener_open(struct listener *listener, struct ev_loop *loop, const char *path, gid_t group,
                   void (*accepted)(struct listener *listener, int fd, const struct peer *peer));
 
-/* Takes no more connections. The path and its lock stay. */
+/*
+ * Takes no more connections: the socket is closed, and its file removed if it is
+ * still ours, so that nobody waits in it in vain. The lock stays.
+ */
 void listener_stop(struct listener *listener);
 
-/* Removes the socket file if it is still ours, and gives up the lock. */
+/* The same, and gives up the lock. Stopped before or not. */
 void listener_close(struct listener *listener);
 
 #endif

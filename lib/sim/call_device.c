@@ -111,8 +111,8 @@ int sim_call_rename(struct sim_call *call)
 
 static unsigned int suspend_mode(const struct dm_ioctl *param)
 {
-    return (param->flags & DM_SKIP_LOCKFS_FLAG ? 0U : (unsigned int)SIM_LOCKFS) |
-           (param->flags & DM_NOFLUSH_FLAG ? (unsigned int)SIM_NOFLUSH : 0U);
+    return ((param->flags & DM_SKIP_LOCKFS_FLAG) ? 0U : (unsigned int)SIM_LOCKFS) |
+           ((param->flags & DM_NOFLUSH_FLAG) ? (unsigned int)SIM_NOFLUSH : 0U);
 }
 
 static int do_suspend(struct sim_call *call, struct sim_device *device)
@@ -177,7 +177,7 @@ int sim_call_suspend(struct sim_call *call)
 
     device->busy++;
     int rc =
-        call->param->flags & DM_SUSPEND_FLAG ? do_suspend(call, device) : do_resume(call, device);
+        (call->param->flags & DM_SUSPEND_FLAG) ? do_suspend(call, device) : do_resume(call, device);
     device->busy--;
     sim_wake(call->sim);
     return rc;

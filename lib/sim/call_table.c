@@ -94,7 +94,7 @@ int sim_call_load(struct sim_call *call)
     if (!device)
         return -ENXIO;
 
-    unsigned int mode = param->flags & DM_READONLY_FLAG ? SIM_READ : SIM_READ | SIM_WRITE;
+    unsigned int mode = (param->flags & DM_READONLY_FLAG) ? SIM_READ : SIM_READ | SIM_WRITE;
     int rc = sim_table_new(device, mode, param->target_count, &table);
     if (rc < 0)
         return rc;
@@ -173,7 +173,7 @@ static enum sim_status status_kind(uint32_t flags)
 {
     if (flags & DM_STATUS_TABLE_FLAG)
         return SIM_STATUS_TABLE;
-    return flags & DM_IMA_MEASUREMENT_FLAG ? SIM_STATUS_IMA : SIM_STATUS_INFO;
+    return (flags & DM_IMA_MEASUREMENT_FLAG) ? SIM_STATUS_IMA : SIM_STATUS_INFO;
 }
 
 /* One line at out[at]; the offset where the next one goes, or 0 if it did not fit. */

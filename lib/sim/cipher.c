@@ -39,19 +39,29 @@ static const struct hash {
     {"md5", 16}, {"rmd160", 20}, {"sha1", 20}, {"sha224", 28}, {"sha256", 32}, {"wp256", 32},
 };
 
-#define FIND(table, wanted)                                                                        \
-    find((table), sizeof(table) / sizeof((table)[0]), sizeof((table)[0]), wanted)
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
-/* In a table whose rows begin with their name. */
-static const void *find(const void *table, size_t count, size_t row, const char *wanted)
+static const struct block *block_find(const char *name)
 {
-    for (size_t i = 0; i < count; i++) {
-        const void *entry = (const char *)table + i * row;
-        const char *name;
-        memcpy(&name, entry, sizeof(name));
-        if (strcmp(name, wanted) == 0)
-            return entry;
-    }
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        if (strcmp(blocks[i].name, name) == 0)
+            return &blocks[i];
+    return NULL;
+}
+
+static const struct mode *mode_find(const char *name)
+{
+    for (size_t i = 0; i < COUNT(modes); i++)
+        if (strcmp(modes[i].name, name) == 0)
+            return &modes[i];
+    return NULL;
+}
+
+static const struct hash *hash_find(const char *name)
+{
+    for (size_t i = 0; i < COUNT(hashes); i++)
+        if (strcmp(hashes[i].name, name) == 0)
+            return &hashes[i];
     return NULL;
 }
 
@@ -77,7 +87,7 @@ static int find_essiv(char *arguments, struct sim_cipher *ret_cipher)
     int rc = sim_cipher_find(arguments, ret_cipher);
     if (rc < 0)
         return rc;
-    const struct hash *hash = FIND(hashes, comma + 1);
+    const struct hash *hash = hash_find(comma + 1);
     if (!hash)
         return -ENOENT;
     /* The digest is a key of the block cipher. One between its sizes is found out with the key. */
@@ -103,8 +113,8 @@ static int find_adiantum(const char *arguments, struct sim_cipher *ret_cipher)
 
 static int find_mode(const char *outer, const char *inner, struct sim_cipher *ret_cipher)
 {
-    const struct mode *mode = FIND(modes, outer);
-    const struct block *block = FIND(blocks, inner);
+    const struct mode *mode = mode_find(outer);
+    const struct block *block = block_find(inner);
 
     if (!mode || !block)
         return -ENOENT;

@@ -115,11 +115,13 @@ void sim_device_remove(struct sim_device *device)
     device_destroy(device);
 }
 
-void sim_device_discard(struct sim_device *device)
+void sim_device_strip(struct sim_device *device)
 {
-    device->locked = false;
-    device->busy = 0;
-    sim_device_remove(device);
+    struct sim_table *live = device->live;
+
+    device->live = NULL;
+    (void)sim_table_free(live);
+    device->inactive = sim_table_free(device->inactive);
 }
 
 int sim_device_lock_for_deletion(struct sim_device *device, bool deferred)
@@ -208,8 +210,10 @@ void sim_devices_remove_all(struct dmi_sim *sim, bool mark_deferred, bool only_d
 {
     unsigned int skipped;
 
-    while (remove_pass(sim, mark_deferred, only_deferred, &skipped))
-        continue;
+    bool again = true;
+
+    while (again)
+        again = remove_pass(sim, mark_deferred, only_deferred, &skipped);
     if (skipped && !only_deferred)
         sim_log(sim, "ioctl", "remove_all left %u open device(s)", skipped);
 }

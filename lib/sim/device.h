@@ -60,8 +60,8 @@ int sim_device_new(struct dmi_sim *sim, uint32_t minor, const char *name, const 
 /* Unregisters it (__hash_remove) and frees it once nobody has it in hand any more. */
 void sim_device_remove(struct sim_device *device);
 
-/* For the end of the world: nothing may be running. */
-void sim_device_discard(struct sim_device *device);
+/* For the end of the world: frees its tables, as devices may map each other in a circle. */
+void sim_device_strip(struct sim_device *device);
 
 /* dm_lock_for_deletion(): -EBUSY: it is open, and goes at its last close if `deferred`. */
 int sim_device_lock_for_deletion(struct sim_device *device, bool deferred);

@@ -44,10 +44,14 @@ struct dmi_sim *dmi_sim_free(struct dmi_sim *sim)
 {
     if (!sim)
         return NULL;
-    /* Whoever uses a device goes before it; what uses itself goes at last. */
-    sim_devices_remove_all(sim, false, false);
-    for (struct sim_device *device; (device = sim_registry_first(&sim->devices));)
-        sim_device_discard(device);
+    for (struct sim_device *device = sim_registry_first(&sim->devices); device;
+         device = device->entry.after)
+        sim_device_strip(device);
+    for (struct sim_device *device = sim_registry_first(&sim->devices), *next; device;
+         device = next) {
+        next = device->entry.after;
+        sim_device_remove(device);
+    }
     sim_faults_done(sim);
     sim_media_forget(sim, NULL);
     sim_keys_done(&sim->keys);

@@ -99,7 +99,6 @@ int sim_table_add(struct sim_table *table, const char *type, uint64_t start, uin
 {
     struct dmi_sim *sim = table->device->sim;
     const char *device = table->device->number;
-    char error[32];
 
     if (table->singleton) {
         sim_log(sim, "table", "%s: target type %s must appear alone in table", device,
@@ -123,12 +122,14 @@ int sim_table_add(struct sim_table *table, const char *type, uint64_t start, uin
         return -EINVAL;
     }
     int rc = target_add(table, target, params);
-    if (rc < 0)
+    if (rc < 0) {
+        char error[32];
         sim_log(sim, "table", "%s: %s: %s (%s)", device, type, target->error,
                 sim_errno(rc, error, sizeof(error)));
-    else
-        table->count++;
-    return rc;
+        return rc;
+    }
+    table->count++;
+    return 0;
 }
 
 uint64_t sim_table_size(const struct sim_table *table)

@@ -15,12 +15,10 @@
 #include "device.h"
 #include "media.h"
 #include "state.h"
-#include "table.h"
+#include "target_cache.h"
 #include "thin_metadata.h"
 
 enum {
-    BLOCK_MIN = 64,
-    BLOCK_MAX = 2 << 20,
     MIGRATION_THRESHOLD = 2048,
     FIXED_BLOCKS = 5,       /* of metadata: superblock, roots and indexes */
     VERSION_2_BLOCKS = 2,   /* more of them with the feature metadata2 */
@@ -29,170 +27,9 @@ enum {
     HINT_ENTRIES = 1018,
 };
 
-enum io_mode { WRITEBACK, WRITETHROUGH, PASSTHROUGH };
-
-static const char *const io_modes[] = {
-    [WRITEBACK] = "writeback", [WRITETHROUGH] = "writethrough", [PASSTHROUGH] = "passthrough"};
-
-enum { IO_MODES = sizeof(io_modes) / sizeof(io_modes[0]) };
-
-struct cache_metadata {
-    uint32_t block_size;
-    unsigned int opens;
-    bool has_hints; /* since the first suspend */
-};
-
-struct cache {
-    struct sim_dev *metadata, *fast, *origin;
-    struct cache_metadata *content; /* of the metadata device */
-    uint32_t block_size;
-    uint64_t blocks; /* of the fast device */
-    enum io_mode mode;
-    bool metadata2, no_passdown;
-    const char *policy; /* static */
-    uint64_t migration_threshold;
-    char *words; /* the constructor's, from the block size on */
-};
-
 static struct dmi_sim *world_of(const struct sim_target *target)
 {
     return target->table->device->sim;
-}
-
-static int refuse(struct sim_target *target, const char *error)
-{
-    target->error = error;
-    return -EINVAL;
-}
-
-/* --- construction --- */
-
-static int open_device(struct sim_target *target, struct sim_args *args, const char *error,
-                       struct sim_dev **ret_dev)
-{
-    if (!args->count)
-        return refuse(target, "Insufficient args");
-    int rc = sim_table_get_dev(target, sim_args_shift(args), SIM_READ | SIM_WRITE, ret_dev);
-    if (rc < 0)
-        target->error = error;
-    return rc;
-}
-
-static int open_devices(struct sim_target *target, struct sim_args *args, struct cache *cache)
-{
-    int rc = open_device(target, args, "Error opening metadata device", &cache->metadata);
-    if (rc == 0)
-        rc = open_device(target, args, "Error opening cache device", &cache->fast);
-    if (rc == 0)
-        rc = open_device(target, args, "Error opening origin device", &cache->origin);
-    if (rc == 0 && target->length > cache->origin->open->bdev->sectors)
-        rc = refuse(target, "Device size larger than cached device");
-    return rc;
-}
-
-static int parse_block_size(struct sim_target *target, struct sim_args *args, struct cache *cache)
-{
-    uint64_t size;
-
-    if (!args->count)
-        return refuse(target, "Insufficient args");
-    if (!sim_parse_u64(sim_args_shift(args), &size) || size < BLOCK_MIN || size > BLOCK_MAX ||
-        size % BLOCK_MIN)
-        return refuse(target, "Invalid data block size");
-    if (size > cache->fast->open->bdev->sectors)
-        return refuse(target, "Data block size is larger than the cache device");
-    cache->block_size = (uint32_t)size;
-    return 0;
-}
-
-static int parse_features(struct sim_target *target, struct sim_args *args, struct cache *cache)
-{
-    static const struct sim_arg number = {0, 3, "Invalid number of cache feature arguments"};
-    uint32_t count = 0, modes = 0;
-
-    if (sim_args_read_group(args, &number, &count, &target->error) < 0)
-        return -EINVAL;
-    while (count--) {
-        const char *name = sim_args_shift(args);
-        size_t mode = 0;
-        while (mode < IO_MODES && strcasecmp(name, io_modes[mode]) != 0)
-            mode++;
-        if (mode < IO_MODES) {
-            cache->mode = (enum io_mode)mode;
-            modes++;
-        } else if (strcasecmp(name, "metadata2") == 0) {
-            cache->metadata2 = true;
-        } else if (strcasecmp(name, "no_discard_passdown") == 0) {
-            cache->no_passdown = true;
-        } else {
-            return refuse(target, "Unrecognised cache feature requested");
-        }
-    }
-    return modes > 1 ? refuse(target, "Duplicate cache io_mode features requested") : 0;
-}
-
-/* set_config_value(): by constructor and message alike. */
-static int set_value(struct sim_target *target, struct cache *cache, const char *key,
-                     const char *value)
-{
-    static const char *const unused[] = {"random_threshold", "sequential_threshold",
-                                         "discard_promote_adjustment", "read_promote_adjustment",
-                                         "write_promote_adjustment"};
-    uint64_t number;
-    bool is_number = sim_parse_u64(value, &number);
-
-    if (is_number && strcasecmp(key, "migration_threshold") == 0) {
-        cache->migration_threshold = number;
-        return 0;
-    }
-    for (size_t i = 0; is_number && i < sizeof(unused) / sizeof(unused[0]); i++)
-        if (strcmp(cache->policy, "mq") == 0 && strcasecmp(key, unused[i]) == 0) {
-            sim_log(world_of(target), "cache-policy-smq",
-                    "tunable '%s' no longer has any effect, mq policy is now an alias for smq",
-                    key);
-            return 0;
-        }
-    sim_log(world_of(target), "cache", "bad config value for %s: %s", key, value);
-    return -EINVAL;
-}
-
-static int parse_values(struct sim_target *target, struct cache *cache, struct sim_args args)
-{
-    if (args.count & 1) {
-        sim_log(world_of(target), "cache",
-                "Odd number of policy arguments given but they should be <key> <value> pairs.");
-        return -EINVAL;
-    }
-    for (; args.count; args.count -= 2, args.words += 2)
-        if (set_value(target, cache, args.words[0], args.words[1]) < 0)
-            return -EINVAL;
-    return 0;
-}
-
-static int parse_policy(struct sim_target *target, struct sim_args *args, struct cache *cache)
-{
-    static const struct {
-        const char *name, *real;
-    } policies[] = {{"smq", "smq"}, {"mq", "mq"}, {"cleaner", "cleaner"}, {"default", "smq"}};
-    static const struct sim_arg number = {0, 1024, "Invalid number of policy arguments"};
-    uint32_t count = 0;
-
-    if (!args->count)
-        return refuse(target, "Insufficient args");
-    const char *name = sim_args_shift(args);
-    if (sim_args_read_group(args, &number, &count, &target->error) < 0)
-        return -EINVAL;
-    for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
-        if (strcmp(name, policies[i].name) == 0)
-            cache->policy = policies[i].real;
-    if (!cache->policy) {
-        sim_log(world_of(target), "cache-policy", "unknown policy type");
-        return refuse(target, "Error creating cache's policy");
-    }
-    struct sim_args values = {.count = count, .words = args->words};
-    return parse_values(target, cache, values) < 0
-               ? refuse(target, "Error setting cache policy's config values")
-               : 0;
 }
 
 /* dm_cache_metadata_open(): formats a blank device. */
@@ -248,15 +85,9 @@ static int keep_words(struct cache *cache, unsigned int argc, char **argv)
 static int cache_parse(struct sim_target *target, struct cache *cache, unsigned int argc,
                        char **argv)
 {
-    struct sim_args args = {.count = argc, .words = argv};
+    const struct sim_args args = {.count = argc, .words = argv};
 
-    int rc = open_devices(target, &args, cache);
-    if (rc == 0)
-        rc = parse_block_size(target, &args, cache);
-    if (rc == 0)
-        rc = parse_features(target, &args, cache);
-    if (rc == 0)
-        rc = parse_policy(target, &args, cache);
+    int rc = sim_cache_parse(target, cache, args);
     if (rc < 0)
         return rc;
     cache->blocks = cache->fast->open->bdev->sectors / cache->block_size;
@@ -363,7 +194,7 @@ static int invalidate(struct sim_target *target, const struct cache *cache, unsi
     const char *device = target->table->device->number;
     uint32_t begin, end;
 
-    if (cache->mode != PASSTHROUGH) {
+    if (cache->mode != CACHE_PASSTHROUGH) {
         sim_log(sim, "cache", "%s: cache has to be in passthrough mode for invalidation", device);
         return -EPERM;
     }
@@ -398,7 +229,7 @@ static int cache_message(struct sim_target *target, unsigned int argc, char **ar
 
     if (strcasecmp(argv[0], "invalidate_cblocks") == 0)
         return invalidate(target, cache, argc - 1, argv + 1);
-    return argc == 2 ? set_value(target, cache, argv[0], argv[1]) : -EINVAL;
+    return argc == 2 ? sim_cache_set_value(target, cache, argv[0], argv[1]) : -EINVAL;
 }
 
 static void cache_info(const struct cache *cache, struct sim_text *out)
@@ -406,7 +237,7 @@ static void cache_info(const struct cache *cache, struct sim_text *out)
     sim_emit(out, "8 %" PRIu64 "/%" PRIu64 " %u 0/%" PRIu64 " 0 0 0 0 0 0 0 ", metadata_used(cache),
              sim_thin_metadata_size(cache->metadata->open->bdev), cache->block_size, cache->blocks);
     sim_emit(out, "%d %s%s %s", 1 + cache->metadata2 + cache->no_passdown,
-             cache->metadata2 ? "metadata2 " : "", io_modes[cache->mode],
+             cache->metadata2 ? "metadata2 " : "", sim_cache_modes[cache->mode],
              cache->no_passdown ? "no_discard_passdown " : "");
     sim_emit(out, "2 migration_threshold %" PRIu64 " %s ", cache->migration_threshold,
              cache->policy);
@@ -437,8 +268,9 @@ static void cache_status(struct sim_target *target, enum sim_status kind, struct
                  "cache_origin_device=%s,writethrough=%c,writeback=%c,passthrough=%c,"
                  "metadata2=%c,no_discard_passdown=%c;",
                  cache->metadata->name, cache->fast->name, cache->origin->name,
-                 cache->mode == WRITETHROUGH ? 'y' : 'n', cache->mode == WRITEBACK ? 'y' : 'n',
-                 cache->mode == PASSTHROUGH ? 'y' : 'n', cache->metadata2 ? 'y' : 'n',
+                 cache->mode == CACHE_WRITETHROUGH ? 'y' : 'n',
+                 cache->mode == CACHE_WRITEBACK ? 'y' : 'n',
+                 cache->mode == CACHE_PASSTHROUGH ? 'y' : 'n', cache->metadata2 ? 'y' : 'n',
                  cache->no_passdown ? 'y' : 'n');
         break;
     }

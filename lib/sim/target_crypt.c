@@ -62,7 +62,7 @@ static int parse_sector_size(struct sim_target *target, struct crypt *crypt, uin
     if (crypt->sector_size < 512 || crypt->sector_size > 4096 ||
         (crypt->sector_size & (crypt->sector_size - 1)))
         return refuse(target, "Invalid feature value for sector_size");
-    return target->length & (crypt->sector_size / 512U - 1)
+    return (target->length & (crypt->sector_size / 512U - 1))
                ? refuse(target, "Device size is not multiple of sector_size feature")
                : 0;
 }

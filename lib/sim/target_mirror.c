@@ -59,7 +59,7 @@ static int log_refuse(struct sim_target *target, const char *what, const char *w
 static int log_check_device(struct sim_target *target, const struct dirty_log *log)
 {
     const struct sim_bdev *bdev = log->dev->open->bdev;
-    uint64_t bytes = (uint64_t)LOG_OFFSET * 512 + (log->regions + 63) / 64 * 8;
+    uint64_t bytes = (uint64_t)LOG_OFFSET * UINT64_C(512) + (log->regions + 63) / 64 * 8;
 
     bytes = (bytes + bdev->block_size - 1) / bdev->block_size * bdev->block_size;
     if (bytes <= bdev->sectors * 512)

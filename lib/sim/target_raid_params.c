@@ -305,7 +305,7 @@ static int check_params(struct sim_target *target, const struct raid *raid)
         return rc;
     if (raid->type->family == RAID_10 && raid->count < 2)
         return refuse(target, "Not enough devices to satisfy specification");
-    return raid->given & ~allowed ? refuse(target, "Invalid flags combination") : 0;
+    return (raid->given & ~allowed) ? refuse(target, "Invalid flags combination") : 0;
 }
 
 int sim_raid_params_parse(struct sim_target *target, struct raid *raid, struct sim_args *args,

@@ -9,31 +9,20 @@
  */
 #include "target_snapshot.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 
 #include "device.h"
-#include "media.h"
+#include "snapshot_store.h"
 #include "state.h"
-
-enum { CHUNK_DEFAULT = 32, HEADER_CHUNKS = 2 };
-
-/* The exception store, which a handover moves to another snapshot. */
-struct store {
-    bool persistent, overflow;
-    uint32_t chunk;
-};
 
 struct snapshot {
     struct snapshot *next; /* of all in this world */
     struct sim_target *target;
     struct sim_dev *origin, *cow;
-    struct store store;
+    struct snapshot_store store;
     bool discard_zeroes, discard_passdown;
     bool valid;
     bool active; /* was resumed once */
@@ -125,30 +114,6 @@ static int open_devices(struct sim_target *target, char **argv, struct snapshot 
     return rc;
 }
 
-/* dm_exception_store_create(); what it says of the reason is overwritten by its caller. */
-static int parse_store(struct sim_target *target, char **argv, struct snapshot *snapshot)
-{
-    struct store *store = &snapshot->store;
-    uint32_t cow_block = snapshot->cow->open->bdev->block_size / 512;
-    uint32_t origin_block = snapshot->origin->open->bdev->block_size / 512;
-    int kind = toupper((unsigned char)argv[2][0]);
-
-    store->persistent = kind == 'P';
-    if ((kind != 'P' && kind != 'N') || !sim_parse_u32(argv[3], &store->chunk))
-        return -EINVAL;
-    if (store->chunk && ((store->chunk & (store->chunk - 1)) || store->chunk % cow_block ||
-                         store->chunk % origin_block || store->chunk > INT_MAX >> 9))
-        return -EINVAL;
-    if (!store->persistent || !argv[2][1])
-        return 0;
-    store->overflow = toupper((unsigned char)argv[2][1]) == 'O';
-    if (store->overflow)
-        return 0;
-    sim_log(world_of(target), "persistent snapshot", "Unsupported persistent store option: %s",
-            argv[2] + 1);
-    return -EINVAL;
-}
-
 /* __validate_exception_handover(): 1 if the store of another table will be taken over. */
 static int check_handover(struct snapshot *snapshot)
 {
@@ -166,53 +131,6 @@ static int check_handover(struct snapshot *snapshot)
                ? 1
                : refuse(snapshot->target,
                         "Snapshot exception store does not support snapshot-merge.");
-}
-
-/* The header, in a chunk of its own, and an empty area after it, which may not fit. */
-static int write_header(struct dmi_sim *sim, struct sim_media *media, const struct sim_bdev *cow,
-                        const struct store *store)
-{
-    uint32_t *chunk = malloc(sizeof(*chunk));
-    if (!chunk)
-        return -ENOMEM;
-    *chunk = store->chunk;
-    media->kind = SIM_MEDIA_SNAPSHOT;
-    media->content = chunk;
-    media->content_free = free;
-    if (cow->sectors >= (uint64_t)HEADER_CHUNKS * store->chunk)
-        return 0;
-    sim_log(sim, "persistent snapshot", "zero_disk_area(0) failed");
-    return -EIO;
-}
-
-/* persistent_read_metadata(): makes the header on a blank COW device, or reads its chunk size. */
-static int read_header(struct snapshot *snapshot)
-{
-    struct dmi_sim *sim = world_of(snapshot->target);
-    struct sim_bdev *cow = snapshot->cow->open->bdev;
-    struct store *store = &snapshot->store;
-    struct sim_media *media;
-    bool supplied = store->chunk;
-
-    if (!supplied)
-        store->chunk =
-            cow->block_size / 512 > CHUNK_DEFAULT ? cow->block_size / 512 : CHUNK_DEFAULT;
-    int rc = cow->sectors < store->chunk ? -EIO : sim_media_find(sim, cow, &media);
-    if (rc < 0)
-        return rc;
-    if (media->kind == SIM_MEDIA_BLANK)
-        return write_header(sim, media, cow, store);
-    if (media->kind != SIM_MEDIA_SNAPSHOT) {
-        sim_log(sim, "persistent snapshot", "Invalid or corrupt snapshot");
-        return -ENXIO;
-    }
-    uint32_t on_disk = *(uint32_t *)media->content;
-    if (on_disk != store->chunk && supplied)
-        sim_log(sim, "persistent snapshot",
-                "chunk size %u in device metadata overrides table chunk size of %u.", on_disk,
-                store->chunk);
-    store->chunk = on_disk;
-    return cow->sectors < (uint64_t)HEADER_CHUNKS * on_disk ? -EIO : 0;
 }
 
 static void snapshot_register(struct snapshot *snapshot)
@@ -243,7 +161,10 @@ static int load_store(struct sim_target *target, struct snapshot *snapshot)
         snapshot->store.chunk = 0; /* until the handover */
         return 0;
     }
-    rc = snapshot->store.persistent ? read_header(snapshot) : 0;
+    rc =
+        snapshot->store.persistent
+            ? sim_snapshot_store_open(world_of(target), snapshot->cow->open->bdev, &snapshot->store)
+            : 0;
     if (rc < 0)
         target->error = "Failed to read snapshot metadata";
     else if (!snapshot->store.chunk)
@@ -261,7 +182,8 @@ static int snapshot_parse(struct sim_target *target, unsigned int argc, char **a
         rc = open_devices(target, argv, snapshot);
     if (rc < 0)
         return rc;
-    if (parse_store(target, argv, snapshot) < 0)
+    if (sim_snapshot_store_parse(world_of(target), argv + 2, snapshot->origin->open->bdev,
+                                 snapshot->cow->open->bdev, &snapshot->store) < 0)
         return refuse(target, "Couldn't create exception store");
     if (snapshot->merges && !snapshot->store.persistent)
         return refuse(target, "Snapshot exception store does not support snapshot-merge.");
@@ -333,7 +255,7 @@ static int snapshot_preresume(struct sim_target *target)
 /* __handover_exceptions() */
 static void hand_over(struct snapshot *from, struct snapshot *to)
 {
-    struct store store = from->store;
+    struct snapshot_store store = from->store;
 
     store.overflow = to->store.overflow;
     from->store = to->store;
@@ -361,7 +283,7 @@ static void snapshot_resume(struct sim_target *target)
 static void snapshot_info(const struct snapshot *snapshot, struct sim_text *out)
 {
     uint64_t used =
-        snapshot->store.persistent ? (uint64_t)HEADER_CHUNKS * snapshot->store.chunk : 0;
+        snapshot->store.persistent ? (uint64_t)SNAPSHOT_HEADER_CHUNKS * snapshot->store.chunk : 0;
     if (!snapshot->valid)
         sim_emit(out, "Invalid");
     else

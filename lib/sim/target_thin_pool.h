@@ -35,6 +35,9 @@ struct thin_pool *sim_thin_pool_find(const struct dmi_sim *sim, const struct sim
 void sim_thin_pool_get(struct thin_pool *pool);
 void sim_thin_pool_put(struct thin_pool *pool);
 
+/* target_thin_message.c */
+int sim_thin_pool_message(struct thin_pool *pool, unsigned int argc, char **argv);
+
 /* A thin target that belongs to a pool (target_thin.c). */
 struct thin {
     struct thin *next;

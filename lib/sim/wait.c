@@ -46,6 +46,7 @@ int sim_wait(struct dmi_sim *sim, uint64_t until_ms, bool signals)
     int timeout = wait_milliseconds(sim, until_ms, waiter.fd);
 
     /* cppcheck-suppress autoVariables ; it leaves the list before this returns */
+    // cppcheck-suppress autoVariables ; it is taken out again below
     sim->waiters = &waiter;
     (void)pthread_mutex_unlock(&sim->lock);
     int rc = poll(&poll_fd, 1, timeout);

@@ -1,24 +1,26 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded random walks: the same calls to the real and to the simulated kernel, compared after each.
+"""Seeded random walks: the same calls to the simulated and to the real kernel, and the same replies.
 
-    walk.py [--seed N] [--walks N] [--steps N] [--trace DIR]     on a machine with device-mapper, as root
-    walk.py --replay FILE...                                     a trace, on the simulated kernel alone
-    walk.py --alone [--seed N] ...                               on the simulated kernel alone, compared with nothing
+    walk.py [--seed N] [--walks N] [--steps N]          both kernels, on a machine with device-mapper, as root
+    walk.py --plan DIR [--seed N] ...                   the simulated kernel alone: writes what it answers
+    walk.py --follow DIR                                the real kernel alone: must answer what is written there
 
-A walk is made from its seed alone; it knows nothing of what is answered. Before a call is sent a guard looks whether
-it could hang or crash the real kernel, and leaves it out then (see Guard). Both daemons get the same call, byte for
-byte: disks have the same numbers and paths in both worlds and minors are given out the same way, so the replies must
-be the same bytes too. After each step the state of the device that was meant is compared (all that device_status,
-table_status and table_deps say of both its tables), every tenth step that of all devices.
+The calls of a walk are made from its seed alone. The simulated kernel plays them first; a guard watches its answers
+and leaves out what could hang or crash the real kernel (see Guard). What was sent and answered is the plan, which
+the real kernel then follows: it gets the same bytes, and must answer the same bytes. That works because disks have
+the same numbers and paths in both worlds, and minors are given out in the same way. Many steps go in one batch: in
+the emulated machine it is round trips that take time.
 
-The first difference is reported with the calls that led to it, after as many of them as possible were taken out. A
-trace holds what the real kernel answered, so that the simulated one can be held against it anywhere.
+After each step all that table_status says of both tables of the device that was meant is looked at, and after every
+tenth all that there is to know of all devices. The first difference is reported with the calls that led to it, after
+as many of them as possible were taken out.
 """
 
 import argparse
 import gzip
 import json
+import os
 import pathlib
 import random
 import sys
@@ -35,6 +37,7 @@ UUIDS = ["U0", "U1", "U2", "u" * 128]
 FULL_EVERY = 10
 SETTLE_TRIES, SETTLE_SECONDS = 40, 0.05
 SHRINK_TRIES, SHRINK_SECONDS = 300, 120
+STRIDE = 100  # ids of one step's requests
 KEY = "000102030405060708090a0b0c0d0e0f"
 
 
@@ -47,7 +50,7 @@ class Maker:
         self.random = random.Random(seed)
         self.choices = [(self.create, 14), (self.load, 22), (self.resume, 20), (self.suspend, 8), (self.clear, 5),
                         (self.rename, 4), (self.set_uuid, 4), (self.remove, 5), (self.look, 6), (self.message, 9),
-                        (self.hold, 4), (self.release, 4), (self.geometry, 1), (self.list, 1), (self.wait, 1),
+                        (self.hold, 4), (self.release, 4), (self.geometry, 1), (self.list, 1),
                         (self.remove_all, 0.15)]
 
     def calls(self, count):
@@ -118,9 +121,6 @@ class Maker:
     def list(self):
         return ["list_devices", self.pick({}, {"name_prefix": "n"}, {"uuid_prefix": "U"},
                                           {"name_prefix": "p", "uuid_prefix": "U"})]
-
-    def wait(self):
-        return ["device_wait", {**self.ref(), "event_nr": self.random.randrange(3), "timeout_ms": 0}]
 
     def geometry(self):
         numbers = [self.random.randrange(9) for _ in range(4)]
@@ -230,65 +230,6 @@ class Maker:
         return table[:at] + [" ".join(words)] + table[at + 1:] if len(words) > 2 else table[:1]
 
 
-# --- one kernel -----------------------------------------------------------------------------------------------------
-
-LOOKS = [("device_status", []), ("device_status", ["DM_QUERY_INACTIVE_TABLE"]),
-         ("table_status", []), ("table_status", ["DM_STATUS_TABLE"]),
-         ("table_status", ["DM_QUERY_INACTIVE_TABLE"]),
-         ("table_status", ["DM_STATUS_TABLE", "DM_QUERY_INACTIVE_TABLE"]),
-         ("table_deps", []), ("table_deps", ["DM_QUERY_INACTIVE_TABLE"])]
-
-
-class Side:
-    """A kernel that is walked on."""
-
-    def __init__(self, world, disks):
-        self.world = world
-        self.client = world.client
-        self.disks = disks
-        self.holds = []
-
-    def ask(self, line):
-        self.client.send(line)
-        return self.client.read_line()
-
-    def hold(self, number):
-        release = self.world.hold(number)
-        if release:
-            self.holds.append(release)
-        return b"held" if release else b"nothing to hold"
-
-    def release(self, which):
-        if not self.holds:
-            return b"nothing to release"
-        self.holds.pop(which % len(self.holds))()
-        return b"released"
-
-    def close(self):
-        while self.holds:
-            self.holds.pop()()
-        play.remove_all_devices(self.client)
-        for disk in self.disks:
-            disk.close()
-
-
-def simulated_side(world, disks):
-    """The simulated kernel with the disks of another: `disks` say number and path."""
-    made = []
-    for options, disk in zip(DISKS, disks):
-        number = world.client.simulate_disk_add(path=disk["path"], number=disk["number"], **options)["device"]
-        made.append(play.SimulatedDisk(world.client, disk["path"], number))
-    return Side(world, made)
-
-
-def kernel_side(world):
-    return Side(world, [world.add_disk(**options) for options in DISKS])
-
-
-def describe(side):
-    return [{"path": disk.path, "number": disk.number} for disk in side.disks]
-
-
 # --- what must not be called ----------------------------------------------------------------------------------------
 
 class Guard:
@@ -361,116 +302,249 @@ class Guard:
         return True
 
 
-# --- walking --------------------------------------------------------------------------------------------------------
+# --- a plan ---------------------------------------------------------------------------------------------------------
 
-class Difference(Exception):
-    def __init__(self, step, what, replies):
-        super().__init__(f"step {step}: {what} differs")
-        self.step, self.what, self.replies = step, what, replies
+STATUSES = [("table_status", []), ("table_status", ["DM_STATUS_TABLE"]),
+            ("table_status", ["DM_QUERY_INACTIVE_TABLE"]),
+            ("table_status", ["DM_STATUS_TABLE", "DM_QUERY_INACTIVE_TABLE"])]
+EVERYTHING = [*STATUSES, ("device_status", []), ("device_status", ["DM_QUERY_INACTIVE_TABLE"]),
+              ("table_deps", []), ("table_deps", ["DM_QUERY_INACTIVE_TABLE"])]
+# Calls after which a device that is marked may go, a moment later on the real kernel.
+MAJOR = 254
+DISK_NUMBERS = [{"major": 7, "minor": minor} for minor in range(len(DISKS))]
 
 
-class Walk:
-    """Calls, made on one kernel (which alone is believed by the guard) and compared with others or a trace."""
+class Side:
+    """A kernel that is walked on. Its disks have the numbers of the first loop devices."""
 
-    def __init__(self, calls, sides, major, trace=None, expected=None):
-        self.calls = calls
-        self.sides = sides
-        self.trace, self.expected = trace, expected
+    def __init__(self, world):
+        self.world = world
+        self.client = world.client
+        self.holds = []
+        for target in TARGETS:
+            self.client.target_version(type=target)
+        if self.client.dev_majors()["majors"] != [MAJOR]:
+            raise RuntimeError(f"walks need device-mapper's major to be {MAJOR}, as in the simulated kernel")
+        self.disks = [self.add_disk(number, options) for number, options in zip(DISK_NUMBERS, DISKS)]
+
+    def add_disk(self, number, options):
+        if self.world.kind == "simulated":
+            path = f"/dev/loop{number['minor']}"
+            self.client.simulate_disk_add(path=path, number=number, **options)
+            return play.SimulatedDisk(self.client, path, number)
+        disk = self.world.add_disk(**options)
+        if disk.number != number:
+            disk.close()
+            raise RuntimeError("walks need the first loop devices for themselves")
+        return disk
+
+    def ask(self, line):
+        self.client.send(line + "\n")
+        return self.client.read_line().decode().rstrip("\n")
+
+    def hold(self, number):
+        release = self.world.hold({"major": MAJOR, "minor": number})
+        if release:
+            self.holds.append(release)
+        return "held" if release else "nothing there"
+
+    def release(self, which):
+        self.holds.pop(which)()
+        return "released"
+
+    def answer(self, kind, what):
+        """The answer to one exchange of a plan."""
+        return {"calls": self.ask, "look": self.ask, "hold": self.hold, "release": self.release}[kind](what)
+
+    def close(self):
+        while self.holds:
+            self.holds.pop()()
+        play.remove_all_devices(self.client)
+        for disk in self.disks:
+            disk.close()
+
+
+class Planner:
+    """Plays calls on the simulated kernel; what went over the wire is the plan.
+
+    A plan is a list of exchanges (kind, what was asked, what was answered). `calls` is a batch of steps and looks,
+    `look` a batch that changes nothing and may be asked again until the kernel has done what it does later,
+    `hold` and `release` open and close a device.
+    """
+
+    def __init__(self, side):
+        self.side = side
         self.guard = Guard()
-        self.names = play.Names(major, None)
-        for disk in sides[0].disks:
+        self.names = play.Names(MAJOR, None)
+        for disk in side.disks:
             self.names.add_disk(disk)
+        self.exchanges = []
+        self.lines, self.answers = [], []
         self.step = 0
         self.marked = False
-        self.sent = 0
+        self.seen = {}  # how often what was answered
+
+    def run(self, calls):
+        for self.step, (method, params) in enumerate(calls):
+            self.count = 0
+            self.take(method, params)
+            if self.marked or self.step % FULL_EVERY == FULL_EVERY - 1:
+                self.look_at_all()
+        self.flush()
+        return self.exchanges
+
+    # exchanges
+
+    def send(self, method, params):
+        """One request of the batch; returns its reply."""
+        request = {"jsonrpc": "2.0", "id": self.step * STRIDE + self.count, "method": method, "params": params}
+        self.count += 1
+        line = json.dumps(request)
+        answer = self.side.ask(line)
+        self.lines.append(line)
+        self.answers.append(answer)
+        return json.loads(answer)
+
+    def flush(self, kind="calls"):
+        if self.lines:
+            self.exchanges.append((kind, f"[{','.join(self.lines)}]", f"[{','.join(self.answers)}]"))
+            self.lines, self.answers = [], []
+
+    def exchange(self, kind, what):
+        self.flush()
+        self.exchanges.append((kind, what, self.side.answer(kind, what)))
+
+    # steps
 
     def fill(self, params):
         for name in NAMES:
-            major, minor = self.guard.numbers.get(name, (self.names.major, 999))
+            major, minor = self.guard.numbers.get(name, (MAJOR, 999))
             self.names.numbers[name] = {"major": major, "minor": minor}
         filled = self.names.fill(play.expand({key: value for key, value in params.items() if key != "device"}))
         if "device" in params:
-            filled["device"] = {"major": self.names.major, "minor": params["device"]["minor"]}
+            filled["device"] = {"major": MAJOR, "minor": params["device"]["minor"]}
         return filled
 
-    def compare(self, what, ask):
-        """What all sides answer; `ask` gets a side. Waits a little for the kernel where it may be behind."""
-        first = ask(self.sides[0])
-        for other in self.sides[1:]:
-            answer = ask(other)
-            for _ in range(SETTLE_TRIES if what != "reply" else 0):
-                if answer == first:
-                    break
-                time.sleep(SETTLE_SECONDS)
-                first = ask(self.sides[0])
-            if answer != first:
-                raise Difference(self.step, what, (first, answer))
-        if self.expected is not None:
-            recorded = self.expected()
-            if recorded != first:
-                raise Difference(self.step, what, (recorded, first))
-        if self.trace is not None:
-            self.trace(first)
-        return first
-
-    def request(self, method, params, ident=0):
-        return json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params})
-
-    def make(self, method, params):
-        """One call, compared. Returns the number of the device that was meant."""
-        if method == "release":
-            self.compare("reply", lambda side: side.release(params["which"]))
-            return None
+    def take(self, method, params):
         filled = self.fill(params)
         number = self.guard.number(filled)
+        if method == "release":
+            if self.side.holds:
+                self.exchange("release", params["which"] % len(self.side.holds))
+            return
         if method == "hold":
             if number:
-                device = {"major": number[0], "minor": number[1]}
-                self.compare("reply", lambda side: side.hold(device))
-            return number
-        if not self.guard.is_safe(method, filled, self.guard.flags.get(number, set())):
-            return None
-        line = self.request(method, filled) + "\n"
-        reply = json.loads(self.compare("reply", lambda side: side.ask(line)))
-        self.sent += 1
+                self.exchange("hold", number[1])
+            return
+        if not self.guard.is_safe(method, filled, self.flags_now(number)):
+            self.note("left out")
+            return
+        reply = self.send(method, filled)
+        self.note(reply["error"]["data"]["error"] if "error" in reply else "done")
         if "result" in reply:
             self.guard.learn(method, filled, reply["result"])
-            self.marked |= bool(reply["result"].get("deferred")) or "DM_DEFERRED_REMOVE" in filled.get("flags", [])
-        return number or self.guard.number(filled)
+            self.marked |= "DM_DEFERRED_REMOVE" in filled.get("flags", [])
+        number = self.guard.number(filled) or number
+        if number in self.guard.flags and not self.marked:
+            self.look_at(number, STATUSES)
 
-    def look_at(self, numbers):
-        requests = [self.request(method, {"device": {"major": major, "minor": minor}, "flags": flags})
-                    for major, minor in numbers for method, flags in LOOKS]
-        if requests:
-            line = "[" + ",".join(requests) + "]\n"
-            self.learn_state(self.compare("state", lambda side: side.ask(line)))
+    def note(self, what):
+        self.seen[what] = self.seen.get(what, 0) + 1
 
-    def learn_state(self, text):
-        for reply in json.loads(text)[::len(LOOKS)]:
-            if "result" in reply:
+    def flags_now(self, number):
+        """Of a device; asked outside the plan."""
+        if number is None:
+            return set()
+        try:
+            return set(self.side.client.device_status(device={"major": number[0], "minor": number[1]})["flags"])
+        except play.RpcError:
+            return set()
+
+    def look_at(self, number, looks):
+        for method, flags in looks:
+            reply = self.send(method, {"device": {"major": number[0], "minor": number[1]}, "flags": flags})
+            if method == "device_status" and not flags and "result" in reply:
                 self.guard.learn_device(reply["result"])
 
     def look_at_all(self):
-        line = self.request("list_devices", {}) + "\n"
-        devices = json.loads(self.compare("list", lambda side: side.ask(line)))["result"]["devices"]
-        self.guard.learn_list(devices)
-        self.look_at([(each["device"]["major"], each["device"]["minor"]) for each in devices])
         if self.marked:
-            self.marked = any("DM_DEFERRED_REMOVE" in flags for flags in self.guard.flags.values())
-
-    def run(self):
-        for self.step, (method, params) in enumerate(self.calls):
-            number = self.make(method, params)
-            # What changes more than the device that was meant: volumes below a pool, devices that go later.
-            wide = (self.marked or method in ("device_remove", "remove_all", "release")
-                    or (method in ("device_suspend", "device_resume") and params.get("name") == "pool"))
-            if wide or self.step % FULL_EVERY == FULL_EVERY - 1:
-                self.look_at_all()
-            elif number:
-                self.look_at([number])
+            self.flush()
+        devices = self.send("list_devices", {})["result"]["devices"]
+        self.guard.learn_list(devices)
+        for each in devices:
+            self.look_at((each["device"]["major"], each["device"]["minor"]), EVERYTHING)
+        self.flush("look" if self.marked else "calls")
+        self.marked = any("DM_DEFERRED_REMOVE" in flags for flags in self.guard.flags.values())
 
 
-# --- reports ----------------------------------------------------------------------------------------------------------
+class Difference(Exception):
+    """What was asked, and the two answers."""
+
+    def __init__(self, kind, asked, planned, answered):
+        super().__init__("the real kernel answers otherwise")
+        self.asked, self.planned, self.answered = asked, planned, answered
+        self.step = 0
+        if kind in ("calls", "look"):
+            requests, *sides = (json.loads(each) for each in (asked, planned, answered))
+            for request, self.planned, self.answered in zip(requests, *sides):
+                if self.planned != self.answered:
+                    self.asked, self.step = request, request["id"] // STRIDE
+                    return
+
+
+def follow(exchanges, side):
+    """Plays a plan on the real kernel. Raises Difference."""
+    for kind, asked, planned in exchanges:
+        answered = side.answer(kind, asked)
+        tries = SETTLE_TRIES if kind == "look" else 0
+        while answered != planned and tries:
+            time.sleep(SETTLE_SECONDS)
+            answered = side.answer(kind, asked)
+            tries -= 1
+        if answered != planned:
+            raise Difference(kind, asked, planned, answered)
+
+
+# --- both together ----------------------------------------------------------------------------------------------------
+
+def plan(calls, world):
+    """The plan of calls, and a count of what was answered."""
+    side = Side(world)
+    try:
+        planner = Planner(side)
+        return planner.run(calls), planner.seen
+    finally:
+        side.close()
+
+
+def try_plan(exchanges, world):
+    """The difference that a plan leads to on the real kernel, or None."""
+    side = Side(world)
+    try:
+        follow(exchanges, side)
+    except Difference as difference:
+        return difference
+    finally:
+        side.close()
+    return None
+
+
+def shrink(calls, difference, real, simulated):
+    """Fewer calls that still lead to a difference, and that difference."""
+    deadline, tries, size = time.monotonic() + SHRINK_SECONDS, 0, max(1, len(calls) // 2)
+    while size and time.monotonic() < deadline:
+        start, removed = 0, False
+        while start < len(calls) and tries < SHRINK_TRIES and time.monotonic() < deadline:
+            fewer = calls[:start] + calls[start + size:]
+            found = try_plan(plan(fewer, simulated)[0], real)
+            tries += 1
+            if found:
+                calls, difference, removed = fewer, found, True
+            else:
+                start += size
+        size = size // 2 if size > 1 or not removed else 1
+    return calls, difference
+
 
 def pairs(one, other, path=""):
     """The places where two replies differ."""
@@ -484,132 +558,57 @@ def pairs(one, other, path=""):
         yield path, one, other
 
 
-def show(difference, calls):
-    lines = [str(difference), "calls that lead there:"]
-    lines += [f"  {method} {json.dumps(params)}" for method, params in calls[:difference.step + 1]]
-    try:
-        sides = [json.loads(each) for each in difference.replies]
-    except ValueError:
-        sides = list(difference.replies)
-    for path, real, simulated in list(pairs(*sides))[:12]:
-        lines += [f"  at {path or '/'}:", f"    real:      {json.dumps(real, default=str)[:600]}",
-                  f"    simulated: {json.dumps(simulated, default=str)[:600]}"]
+def show(calls, difference):
+    lines = [f"  {method} {json.dumps(params)}" for method, params in calls]
+    lines.append(f"  then to {json.dumps(difference.asked)}")
+    for path, simulated, real in list(pairs(difference.planned, difference.answered))[:12]:
+        lines += [f"  at {path or '/'}:", f"    real:      {json.dumps(real)[:600]}",
+                  f"    simulated: {json.dumps(simulated)[:600]}"]
     return "\n".join(lines)
 
 
-def attempt(calls, make_sides, major):
-    """The difference that a list of calls leads to, or None."""
-    sides = make_sides()
-    try:
-        Walk(calls, sides, major).run()
-    except Difference as difference:
-        return difference
-    finally:
-        for side in sides:
-            side.close()
-    return None
-
-
-def shrink(calls, difference, make_sides, major):
-    """Fewer calls that lead to a difference, and that difference."""
-    calls = calls[:difference.step + 1]
-    deadline, tries, size = time.monotonic() + SHRINK_SECONDS, 0, max(1, len(calls) // 2)
-    while size and tries < SHRINK_TRIES and time.monotonic() < deadline:
-        start, removed = 0, False
-        while start < len(calls) - 1 and tries < SHRINK_TRIES and time.monotonic() < deadline:
-            fewer = calls[:start] + calls[min(start + size, len(calls) - 1):]
-            found = attempt(fewer, make_sides, major)
-            tries += 1
-            if found:
-                calls, difference, removed = fewer[:found.step + 1], found, True
-            else:
-                start += size
-        size = size // 2 if size > 1 or not removed else 1
-    return calls, difference
-
-
-# --- from outside -----------------------------------------------------------------------------------------------------
-
-def prepare(client):
-    for target in TARGETS:
-        client.target_version(type=target)
-    return client.dev_majors()["majors"][0]
-
-
-def walk_both(seed, steps, real, simulated, trace=None):
-    """A walk on both kernels. Returns how many calls were made, and the report of the first difference or None."""
+def report(seed, steps, difference, real, simulated):
+    """The difference that a walk led to, with few calls."""
     calls = Maker(seed).calls(steps)
-    major = prepare(real.client)
-    if prepare(simulated.client) != major:
-        raise RuntimeError(f"device-mapper has another major ({major}) here than in the simulated kernel")
-
-    def make_sides():
-        one = kernel_side(real)
-        return [one, simulated_side(simulated, describe(one))]
-
-    sides = make_sides()
-    walk = Walk(calls, sides, major)
-    try:
-        if trace:
-            with gzip.open(trace, "wb", compresslevel=4) as file:
-                head = {"seed": seed, "steps": steps, "major": major, "disks": describe(sides[0])}
-                file.write(json.dumps(head).encode() + b"\n")
-                walk.trace = lambda text: file.write(text.rstrip(b"\n") + b"\n")
-                walk.run()
-        else:
-            walk.run()
-        return walk.sent, None
-    except Difference as caught:
-        found = caught
-    finally:
-        for side in sides:
-            side.close()
-    walk_calls, found = shrink(calls, found, make_sides, major)
-    return walk.sent, f"seed {seed}: " + show(found, walk_calls)
+    if difference.step:
+        calls = calls[:difference.step + 1]
+    calls, difference = shrink(calls, difference, real, simulated)
+    return show(calls, difference)
 
 
-def replay(path, simulated):
-    """Holds the simulated kernel against a trace. Returns a report, or None if they agree."""
-    prepare(simulated.client)
-    with gzip.open(path, "rb") as file:
-        head = json.loads(file.readline())
-        side = simulated_side(simulated, head["disks"])
-        calls = Maker(head["seed"]).calls(head["steps"])
-        walk = Walk(calls, [side], head["major"], expected=lambda: file.readline())
-        walk.compare, compare = None, walk.compare
-
-        def compare_lines(what, ask):
-            return compare(what, lambda each: ask(each).rstrip(b"\n") + b"\n")
-
-        walk.compare = compare_lines
-        try:
-            walk.run()
-        except Difference as difference:
-            return f"{path.name}: " + show(difference, calls[max(0, difference.step - 40):])
-        finally:
-            side.close()
-    return None
+def walk(seed, steps, real, simulated):
+    """Returns a report of the first difference, or None."""
+    exchanges, _ = plan(Maker(seed).calls(steps), simulated)
+    difference = try_plan(exchanges, real)
+    return report(seed, steps, difference, real, simulated) if difference else None
 
 
-def walk_alone(seed, steps, simulated):
-    """A walk on the simulated kernel: that it holds together, and how often calls succeed."""
-    major = prepare(simulated.client)
-    side = simulated_side(simulated, [{"path": f"/dev/sim{i}", "number": {"major": 7, "minor": i}}
-                                      for i in range(len(DISKS))])
-    counts = {}
+# --- plans as files -----------------------------------------------------------------------------------------------------
 
-    def count(text):
-        if text.startswith(b"{"):
-            reply = json.loads(text)
-            key = reply["error"]["data"]["error"] if "error" in reply else "done"
-            counts[key] = counts.get(key, 0) + 1
+def write_plan(folder, seed, steps, world):
+    """Returns the count of what was answered."""
+    exchanges, seen = plan(Maker(seed).calls(steps), world)
+    with gzip.open(folder / f"{seed}.plan.gz", "wt", encoding="utf-8", compresslevel=4) as file:
+        file.write(json.dumps({"seed": seed, "steps": steps}) + "\n")
+        for each in exchanges:
+            file.write(json.dumps(each, ensure_ascii=False) + "\n")
+    return seen
 
-    walk = Walk(Maker(seed).calls(steps), [side], major, trace=count)
-    try:
-        walk.run()
-    finally:
-        side.close()
-    return walk.sent, counts
+
+def read_plan(path):
+    """Its head, and its exchanges one by one."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        yield json.loads(file.readline())
+        for line in file:
+            yield json.loads(line)
+
+
+def follow_plan(path, real, simulated):
+    """Returns a report of the first difference, or None."""
+    lines = read_plan(path)
+    head = next(lines)
+    difference = try_plan(lines, real)
+    return report(head["seed"], head["steps"], difference, real, simulated) if difference else None
 
 
 def main():
@@ -617,31 +616,32 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="of the first walk; the next ones follow")
     parser.add_argument("--walks", type=int, default=1)
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--trace", type=pathlib.Path, metavar="DIR", help="write what the real kernel answered")
-    parser.add_argument("--replay", type=pathlib.Path, nargs="+", metavar="FILE")
-    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--plan", type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--follow", type=pathlib.Path, metavar="DIR")
     options = parser.parse_args()
+    seeds = range(options.seed, options.seed + options.walks)
     wrong = 0
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two, \
-            play.world_of("simulated", one) as simulated:
-        if options.replay:
-            for path in options.replay:
-                report = replay(path, simulated)
-                wrong += bool(report)
-                print(report or f"{path.name}: agrees")
-            return 1 if wrong else 0
-        seeds = range(options.seed, options.seed + options.walks)
-        if options.alone:
+
+    def tell(what, began, found):
+        print(f"{what}: {time.monotonic() - began:.1f} s, {'differs' if found else 'agrees'}", flush=True)
+        if found:
+            print(found, flush=True)
+        return bool(found)
+
+    with tempfile.TemporaryDirectory() as one, play.world_of("simulated", one) as simulated:
+        if options.plan:
             for seed in seeds:
-                print(seed, *walk_alone(seed, options.steps, simulated))
+                print(f"seed {seed}: {write_plan(options.plan, seed, options.steps, simulated)}")
             return 0
-        with play.world_of("kernel", two) as real:
-            for seed in seeds:
-                began = time.monotonic()
-                trace = options.trace / f"walk-{seed}.jsonl.gz" if options.trace else None
-                sent, report = walk_both(seed, options.steps, real, simulated, trace)
-                wrong += bool(report)
-                print(f"seed {seed}: {sent} calls, {time.monotonic() - began:.1f} s\n{report or 'agrees'}", flush=True)
+        with tempfile.TemporaryDirectory() as two, play.world_of("kernel", two) as real:
+            if options.follow:
+                for path in sorted(options.follow.glob("*.plan.gz")):
+                    began = time.monotonic()
+                    wrong += tell(path.name, began, follow_plan(path, real, simulated))
+            else:
+                for seed in seeds:
+                    began = time.monotonic()
+                    wrong += tell(f"seed {seed}", began, walk(seed, options.steps, real, simulated))
     return 1 if wrong else 0
 
 

@@ -17,6 +17,8 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "support"), str(HERE.parent / "support")]
 
+pytest.register_assert_rewrite("calls", "dm", "tasks")
+
 # pylint: disable=wrong-import-position
 import dm  # noqa: E402
 from calls import line  # noqa: E402

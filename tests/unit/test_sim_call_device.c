@@ -56,13 +56,13 @@ static void the_kernel_takes_odd_names_but_no_slash(void **state)
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         memset(raw.head->name, 0, sizeof(raw.head->name));
-        strcpy(raw.head->name, names[i]);
+        raw_name(&raw, names[i]);
         raw.head->data_size = 512;
         raw.head->dev = 0;
         assert_int_equal(raw_call(*state, DMI_DEV_CREATE, &raw), 0);
     }
     raw.head->data_size = 512;
-    strcpy(raw.head->name, "a/b");
+    raw_name(&raw, "a/b");
     assert_int_equal(raw_call(*state, DMI_DEV_CREATE, &raw), -EINVAL);
     raw.head->name[0] = '\0';
     assert_int_equal(raw_call(*state, DMI_DEV_CREATE, &raw), -EINVAL);
@@ -108,7 +108,7 @@ static void a_bad_new_name_is_refused(void **state)
     char *new = (char *)raw.head + 312;
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     assert_int_equal(raw_call(*state, DMI_DEV_RENAME, &raw), -EINVAL); /* empty */
     memset(new, 'x', 128);
     assert_int_equal(raw_call(*state, DMI_DEV_RENAME, &raw), -EINVAL); /* long */
@@ -118,9 +118,9 @@ static void a_bad_new_name_is_refused(void **state)
     raw.head->data_size = 700;
     raw.head->uuid[0] = '\0';
     raw.head->dev = 0;
-    strcpy(new, "a/b");
+    raw_text(&raw, 0, "a/b");
     assert_int_equal(raw_call(*state, DMI_DEV_RENAME, &raw), -EINVAL);
-    strcpy(new, "b");
+    raw_text(&raw, 0, "b");
     raw.head->data_start = 304;
     assert_int_equal(raw_call(*state, DMI_DEV_RENAME, &raw), -EINVAL);
     raw.head->data_start = 700;
@@ -207,12 +207,12 @@ static void geometry_has_limits(void **state)
     };
     struct raw raw = raw_new(512);
 
-    strcpy((char *)raw.head + 312, cases[0].text);
+    raw_text(&raw, 0, cases[0].text);
     assert_int_equal(raw_call(*state, DMI_DEV_SET_GEOMETRY, &raw), -ENXIO);
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        strcpy((char *)raw.head + 312, cases[i].text);
+        raw_text(&raw, 0, cases[i].text);
         assert_int_equal(raw_call(*state, DMI_DEV_SET_GEOMETRY, &raw), cases[i].rc);
     }
     raw.head->data_start = 10;

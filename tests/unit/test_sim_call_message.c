@@ -53,7 +53,7 @@ static void messages_must_end_inside_the_request(void **state)
     struct raw raw = raw_new(340);
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     memset((char *)raw.head + 312, 'x', 28);
     assert_int_equal(raw_call(*state, DMI_TARGET_MSG, &raw), -EINVAL);
     raw.head->data_start = 304;
@@ -129,8 +129,8 @@ static void an_answer_that_does_not_fit_is_flagged(void **state)
     struct raw raw = raw_new(312 + 32);
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
-    strcpy((char *)raw.head + 320, "@stats_create - 1");
+    raw_name(&raw, "a");
+    raw_text(&raw, 8, "@stats_create - 1");
     raw.head->data_size = 312 + 32;
     assert_int_equal(raw_call(*state, DMI_TARGET_MSG, &raw), 0);
     assert_int_equal(raw.head->flags, DM_DATA_OUT_FLAG);
@@ -140,7 +140,7 @@ static void an_answer_that_does_not_fit_is_flagged(void **state)
     raw.head->data_size = 312 + 30;
     raw.head->dev = 0;
     memset((char *)raw.head + 312, 0, 32);
-    strcpy((char *)raw.head + 320, "@stats_print 0");
+    raw_text(&raw, 8, "@stats_print 0");
     assert_int_equal(raw_call(*state, DMI_TARGET_MSG, &raw), 0);
     assert_int_equal(raw.head->flags, DM_DATA_OUT_FLAG | DM_BUFFER_FULL_FLAG);
     assert_int_equal(raw.head->data_size, 305);

@@ -54,7 +54,7 @@ static void the_number_of_targets_has_limits(void **state)
     struct raw raw = raw_new(512);
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     assert_int_equal(raw_call(*state, DMI_TABLE_LOAD, &raw), -EINVAL);
     assert_logged(*state, "populate_table: no targets specified");
     raw.head->target_count = (1 << 20) + 1;
@@ -68,9 +68,9 @@ static void lines_must_lie_inside_the_request(void **state)
     struct dm_target_spec *spec = (struct dm_target_spec *)(void *)((char *)raw.head + 312);
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     spec->length = 8;
-    strcpy(spec->target_type, "zero");
+    memcpy(spec->target_type, "zero", 5);
     raw.head->target_count = 2;
     static const uint32_t next[] = {0, 39, 87, 88, UINT32_MAX};
     for (size_t i = 0; i < sizeof(next) / sizeof(next[0]); i++) {
@@ -201,7 +201,7 @@ static void a_status_that_does_not_fit_keeps_its_whole_lines(void **state)
                  {48, 312 + 46, true},  {46, 305, true},      {0, 305, true}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct raw raw = raw_new(312 + cases[i].room);
-        strcpy(raw.head->name, "a");
+        raw_name(&raw, "a");
         raw.head->flags = DM_STATUS_TABLE_FLAG;
         assert_int_equal(raw_call(rig, DMI_TABLE_STATUS, &raw), 0);
         assert_int_equal(!!(raw.head->flags & DM_BUFFER_FULL_FLAG), cases[i].full);
@@ -220,7 +220,7 @@ static void next_counts_from_the_first_line(void **state)
 
     rig_create(rig, "a");
     assert_int_equal(load_two(rig, targets), 0);
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     raw.head->flags = DM_STATUS_TABLE_FLAG | DM_QUERY_INACTIVE_TABLE_FLAG;
     assert_int_equal(raw_call(rig, DMI_TABLE_STATUS, &raw), 0);
     assert_int_equal(((struct dm_target_spec *)(void *)out)->next, 48);
@@ -260,7 +260,7 @@ static void an_ima_measurement_is_a_third_kind_of_line(void **state)
     struct raw raw = raw_new(1024);
 
     rig_live(rig, "a", "linear", 8, "/dev/sim0 3");
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     raw.head->flags = DM_IMA_MEASUREMENT_FLAG;
     assert_int_equal(raw_call(rig, DMI_TABLE_STATUS, &raw), 0);
     assert_string_equal((char *)raw.head + 352,

@@ -63,7 +63,7 @@ static void an_error_copies_nothing_but_the_version(void **state)
 {
     struct raw raw = raw_new(512), before;
 
-    strcpy(raw.head->name, "nobody");
+    raw_name(&raw, "nobody");
     raw.head->flags = DM_READONLY_FLAG | DM_BUFFER_FULL_FLAG;
     before = raw_new(512);
     memcpy(before.head, raw.head, 512);
@@ -79,7 +79,7 @@ static void flags_come_back_but_for_the_kernels_own(void **state)
     struct raw raw = raw_new(512);
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     raw.head->flags = 0xffffffff & ~(uint32_t)DM_SECURE_DATA_FLAG;
     assert_int_equal(raw_call(*state, DMI_DEV_STATUS, &raw), 0);
     assert_int_equal(raw.head->flags,
@@ -97,8 +97,8 @@ static void one_way_of_naming_at_a_time(void **state)
     struct raw raw = raw_new(512);
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
-    strcpy(raw.head->uuid, "u");
+    raw_name(&raw, "a");
+    raw_uuid(&raw, "u");
     assert_int_equal(raw_call(*state, DMI_DEV_STATUS, &raw), -EINVAL);
     memset(raw.head->uuid, 0, sizeof(raw.head->uuid));
     raw.head->dev = 254 << 8;
@@ -118,7 +118,7 @@ static void secret_requests_are_wiped(void **state)
     const char zeros[512] = {0};
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "nobody");
+    raw_name(&raw, "nobody");
     memset((char *)raw.head + 312, 'K', 200);
     raw.head->flags = DM_SECURE_DATA_FLAG;
     assert_int_equal(raw_call(*state, DMI_TABLE_LOAD, &raw), -ENXIO);
@@ -126,7 +126,7 @@ static void secret_requests_are_wiped(void **state)
 
     raw.head->version[0] = 4;
     raw.head->data_size = 512;
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     memset((char *)raw.head + 312, 'K', 200);
     raw.head->flags = DM_SECURE_DATA_FLAG;
     assert_int_equal(raw_call(*state, DMI_DEV_STATUS, &raw), 0);
@@ -140,8 +140,8 @@ static void remove_all_and_geometry_leave_the_buffer_alone(void **state)
     struct raw raw = raw_new(512);
 
     rig_create(*state, "a");
-    strcpy(raw.head->name, "a");
-    strcpy((char *)raw.head + 312, "1 2 3 4");
+    raw_name(&raw, "a");
+    raw_text(&raw, 0, "1 2 3 4");
     assert_int_equal(raw_call(*state, DMI_DEV_SET_GEOMETRY, &raw), 0);
     assert_int_equal(raw.head->data_size, 512);
     assert_int_equal(raw.head->dev, 0);

@@ -96,21 +96,25 @@ static void faults_are_listed(void **state)
 
 /* --- calls that wait --- */
 
+struct caller {
+    struct rig rig; /* with a handle of its own */
+    pthread_t thread;
+    int rc;
+};
+
 static void *call_status(void *argument)
 {
-    struct rig *rig = argument;
-    int rc = status(rig);
-    free(rig);
-    return (void *)(intptr_t)rc;
+    struct caller *caller = argument;
+    caller->rc = status(&caller->rig);
+    return NULL;
 }
 
-static pthread_t start(struct rig *rig)
+static struct caller *start(struct rig *rig)
 {
-    pthread_t thread;
-    struct rig *own = malloc(sizeof(*own));
-    assert_non_null(own);
-    *own = *rig;
-    assert_int_equal(pthread_create(&thread, NULL, call_status, own), 0);
+    struct caller *caller = calloc(1, sizeof(*caller));
+    assert_non_null(caller);
+    caller->rig = *rig;
+    assert_int_equal(pthread_create(&caller->thread, NULL, call_status, caller), 0);
     for (;;) {
         struct dmi_sim_fault_state *faults;
         size_t count;
@@ -118,17 +122,18 @@ static pthread_t start(struct rig *rig)
         uint32_t waiting = count ? faults[0].waiting : 1;
         free(faults);
         if (waiting)
-            return thread;
+            return caller;
         const struct timespec pause = {.tv_nsec = 1000000};
         (void)nanosleep(&pause, NULL);
     }
 }
 
-static int finish(pthread_t thread)
+static int finish(struct caller *caller)
 {
-    void *rc;
-    assert_int_equal(pthread_join(thread, &rc), 0);
-    return (int)(intptr_t)rc;
+    assert_int_equal(pthread_join(caller->thread, NULL), 0);
+    int rc = caller->rc;
+    free(caller);
+    return rc;
 }
 
 static void a_held_call_goes_on_when_its_fault_is_removed(void **state)
@@ -137,10 +142,10 @@ static void a_held_call_goes_on_when_its_fault_is_removed(void **state)
 
     rig_create(rig, "a");
     uint64_t id = add(rig, (struct dmi_sim_fault){.nr = DMI_DEV_STATUS, .calls = 1, .held = true});
-    pthread_t thread = start(rig);
+    struct caller *caller = start(rig);
     assert_int_equal(status(rig), 0); /* used up: others pass */
     assert_int_equal(dmi_sim_fault_remove(rig->sim, id), 0);
-    assert_int_equal(finish(thread), 0);
+    assert_int_equal(finish(caller), 0);
 }
 
 static void time_may_be_stopped(void **state)
@@ -151,11 +156,11 @@ static void time_may_be_stopped(void **state)
     dmi_sim_clock_advance(rig->sim, 0);
     (void)add(rig, (struct dmi_sim_fault){
                        .nr = DMI_DEV_STATUS, .calls = 1, .block_ms = 3600000, .error = EIO});
-    pthread_t thread = start(rig);
+    struct caller *caller = start(rig);
     dmi_sim_clock_advance(rig->sim, 3599999);
     assert_int_equal(status(rig), 0);
     dmi_sim_clock_advance(rig->sim, 1);
-    assert_int_equal(finish(thread), -EIO);
+    assert_int_equal(finish(caller), -EIO);
 }
 
 static void a_real_wait_takes_its_time(void **state)
@@ -186,11 +191,11 @@ static void signals_end_a_wait_that_says_so(void **state)
     rig_create(rig, "a");
     (void)add(rig, (struct dmi_sim_fault){
                        .nr = DMI_DEV_STATUS, .calls = 1, .held = true, .signals = true});
-    pthread_t thread = start(rig);
+    struct caller *caller = start(rig);
     const struct timespec pause = {.tv_nsec = 50000000};
     (void)nanosleep(&pause, NULL);
-    assert_int_equal(pthread_kill(thread, SIGUSR1), 0);
-    assert_int_equal(finish(thread), -EINTR);
+    assert_int_equal(pthread_kill(caller->thread, SIGUSR1), 0);
+    assert_int_equal(finish(caller), -EINTR);
 }
 
 int main(void)

@@ -103,16 +103,21 @@ static void each_open_file_is_armed_by_itself(void **state)
     (void)dmi_transport_free(other);
 }
 
+struct waiter {
+    struct rig *rig;
+    int rc;
+    uint32_t event_nr;
+};
+
 static void *wait_for_event(void *argument)
 {
-    struct rig *rig = argument;
+    struct waiter *waiter = argument;
     struct raw raw = raw_new(512);
-    strcpy(raw.head->name, "a");
-    intptr_t rc = raw_call(rig, DMI_DEV_WAIT, &raw);
-    if (rc == 0)
-        rc = (intptr_t)raw.head->event_nr;
+    raw_name(&raw, "a");
+    waiter->rc = raw_call(waiter->rig, DMI_DEV_WAIT, &raw);
+    waiter->event_nr = raw.head->event_nr;
     raw_done(&raw);
-    return (void *)rc;
+    return NULL;
 }
 
 static void a_wait_ends_with_an_event(void **state)
@@ -120,30 +125,32 @@ static void a_wait_ends_with_an_event(void **state)
     struct rig *rig = *state;
     const struct timespec pause = {.tv_nsec = 50000000};
     const struct dmi_id id = by_name("a");
+    struct waiter waiter = {.rig = rig};
     pthread_t thread;
-    void *rc;
 
     rig_live(rig, "a", "zero", 8, "");
-    assert_int_equal(pthread_create(&thread, NULL, wait_for_event, rig), 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_event, &waiter), 0);
     (void)nanosleep(&pause, NULL);
     assert_int_equal(dmi_sim_event(rig->sim, &id), 0);
-    assert_int_equal(pthread_join(thread, &rc), 0);
-    assert_int_equal((intptr_t)rc, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(waiter.rc, 0);
+    assert_int_equal(waiter.event_nr, 1);
 }
 
 static void a_remove_is_an_event_for_who_waits(void **state)
 {
     struct rig *rig = *state;
     const struct timespec pause = {.tv_nsec = 50000000};
+    struct waiter waiter = {.rig = rig};
     pthread_t thread;
-    void *rc;
 
     rig_live(rig, "a", "zero", 8, "");
-    assert_int_equal(pthread_create(&thread, NULL, wait_for_event, rig), 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_event, &waiter), 0);
     (void)nanosleep(&pause, NULL);
     assert_int_equal(rig_remove(rig, "a"), 0);
-    assert_int_equal(pthread_join(thread, &rc), 0);
-    assert_int_equal((intptr_t)rc, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(waiter.rc, 0);
+    assert_int_equal(waiter.event_nr, 1);
 }
 
 static void a_wait_for_another_number_ends_at_once(void **state)
@@ -152,7 +159,7 @@ static void a_wait_for_another_number_ends_at_once(void **state)
     struct raw raw = raw_new(512);
 
     rig_live(rig, "a", "linear", 8, "/dev/sim0 0");
-    strcpy(raw.head->name, "a");
+    raw_name(&raw, "a");
     raw.head->event_nr = 7;
     raw.head->flags = DM_STATUS_TABLE_FLAG;
     assert_int_equal(raw_call(rig, DMI_DEV_WAIT, &raw), 0);

@@ -144,6 +144,23 @@ struct raw raw_new(size_t data_size)
     return raw;
 }
 
+void raw_name(struct raw *raw, const char *name)
+{
+    (void)snprintf(raw->head->name, sizeof(raw->head->name), "%s", name);
+}
+
+void raw_uuid(struct raw *raw, const char *uuid)
+{
+    (void)snprintf(raw->head->uuid, sizeof(raw->head->uuid), "%s", uuid);
+}
+
+void raw_text(struct raw *raw, size_t offset, const char *text)
+{
+    size_t at = sizeof(*raw->head) + offset;
+    assert_true(at + strlen(text) < raw->size);
+    (void)snprintf((char *)raw->head + at, raw->size - at, "%s", text);
+}
+
 void raw_done(struct raw *raw)
 {
     free(raw->head);

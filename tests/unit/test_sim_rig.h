@@ -61,6 +61,11 @@ struct raw {
 
 struct raw raw_new(size_t data_size);
 void raw_done(struct raw *raw);
+
+/* Set a field, or the text `offset` bytes into the payload (which begins at byte 312). */
+void raw_name(struct raw *raw, const char *name);
+void raw_uuid(struct raw *raw, const char *uuid);
+void raw_text(struct raw *raw, size_t offset, const char *text);
 int raw_call(struct rig *rig, enum dmi_ioctl nr, struct raw *raw);
 
 #endif

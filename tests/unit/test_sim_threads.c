@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { THREADS = 6, ROUNDS = 400 };
+enum { THREADS = 4, ROUNDS = 100 };
 
 struct worker {
     struct rig rig;
