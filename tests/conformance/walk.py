@@ -20,7 +20,6 @@ as many of them as possible were taken out.
 import argparse
 import gzip
 import json
-import os
 import pathlib
 import random
 import sys
@@ -309,7 +308,6 @@ STATUSES = [("table_status", []), ("table_status", ["DM_STATUS_TABLE"]),
             ("table_status", ["DM_STATUS_TABLE", "DM_QUERY_INACTIVE_TABLE"])]
 EVERYTHING = [*STATUSES, ("device_status", []), ("device_status", ["DM_QUERY_INACTIVE_TABLE"]),
               ("table_deps", []), ("table_deps", ["DM_QUERY_INACTIVE_TABLE"])]
-# Calls after which a device that is marked may go, a moment later on the real kernel.
 MAJOR = 254
 DISK_NUMBERS = [{"major": 7, "minor": minor} for minor in range(len(DISKS))]
 
@@ -569,6 +567,7 @@ def show(calls, difference):
 
 def report(seed, steps, difference, real, simulated):
     """The difference that a walk led to, with few calls."""
+    print(f"seed {seed}, step {difference.step}:\n{show([], difference)}", flush=True)
     calls = Maker(seed).calls(steps)
     if difference.step:
         calls = calls[:difference.step + 1]

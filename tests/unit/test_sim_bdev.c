@@ -165,6 +165,19 @@ static void a_device_may_map_itself(void **state)
     assert_int_equal(rig_remove(rig, "a"), 0);
 }
 
+static void devices_may_map_each_other(void **state)
+{
+    struct rig *rig = *state;
+
+    rig_live(rig, "a", "zero", 64, "");
+    rig_live(rig, "b", "linear", 8, "/dev/mapper/a 0");
+    assert_int_equal(rig_load(rig, "a", "linear", 8, "/dev/mapper/b 0"), 0);
+    assert_int_equal(rig_resume(rig, "a"), 0);
+    assert_int_equal(dmi_remove_all(&rig->dm, 0), 0);
+    assert_logged(rig, "remove_all left 2 open device(s)");
+    /* And the end of the world copes with it. */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +189,7 @@ int main(void)
         RIG_TEST(a_device_opens_another_once_for_all_its_tables),
         RIG_TEST(a_read_only_table_opens_it_once_more),
         RIG_TEST(a_device_may_map_itself),
+        RIG_TEST(devices_may_map_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

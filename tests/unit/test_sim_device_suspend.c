@@ -232,6 +232,23 @@ static void a_remove_waits_for_a_suspend(void **state)
     assert_int_equal(info.device.minor, 0);
 }
 
+static void a_thin_device_waits_for_its_pool(void **state)
+{
+    struct rig *rig = *state;
+    struct waiter waiter;
+
+    rig_live(rig, "pool", "thin-pool", 1280, "/dev/sim0 /dev/sim1 128 0");
+    assert_int_equal(rig_message(rig, "pool", "create_thin 0"), 0);
+    rig_live(rig, "a", "thin", 64, "254:0 0");
+    assert_int_equal(rig_suspend(rig, "pool"), 0);
+    start(&waiter, rig, rig_suspend);
+    nap();
+    assert_false(rig_status(rig, "a", 0).flags & DMI_SUSPEND);
+    assert_int_equal(rig_resume(rig, "pool"), 0);
+    assert_int_equal(finish(&waiter), 0);
+    assert_int_equal(rig_status(rig, "a", 0).flags, DMI_SUSPEND | DMI_ACTIVE_PRESENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +262,7 @@ int main(void)
         RIG_TEST(a_signal_undoes_a_drain),
         RIG_TEST(a_freeze_goes_on_and_succeeds_later),
         RIG_TEST(a_remove_waits_for_a_suspend),
+        RIG_TEST(a_thin_device_waits_for_its_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
