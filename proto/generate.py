@@ -58,7 +58,7 @@ def environment():
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
-    env.globals.update(comment=c_comment, c_string=c_string, number=cmodel.number)
+    env.globals.update(comment=c_comment, c_string=c_string, c_lines=c_lines, number=cmodel.number)
     return env
 
 

@@ -23,6 +23,7 @@
 #include "method.h"
 #include "order.h"
 #include "schema.h"
+#include "stats.h"
 #include "waits.h"
 #include "workers.h"
 
@@ -62,6 +63,7 @@ struct call {
     bool may_write;         /* the caller's, by access.h */
     struct failure failure; /* where id is not ERROR_NONE */
     struct out *out;        /* where its reply is printed: the request's */
+    uint64_t began;         /* by stats_clock; of a wait, its event */
 
     void (*done)(struct call *call); /* on the loop thread, when its reply is printed */
 

@@ -13,13 +13,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "buffer.h"
+#include "http.h"
 #include "rpc.h"
 
 enum {
-    DOCUMENTS_A_TURN = 32,       /* then other connections have theirs */
-    LINGER_BYTES = 1024 * 1024,  /* of unread input that are drained before a close, */
-    LINGER_SECONDS = 1,          /* and for how long */
-    KEEP_BYTES = CONN_READ_BYTES /* the least an input buffer has, once there is one */
+    DOCUMENTS_A_TURN = 32,      /* then other connections have theirs */
+    LINGER_BYTES = 1024 * 1024, /* of unread input that are drained before a close, */
+    LINGER_SECONDS = 1,         /* and for how long */
 };
 
 struct conn {
@@ -32,16 +33,15 @@ struct conn {
     ev_timer stall; /* the peer does not read */
     ev_timer linger;
 
-    /* Input that is not served yet: in[in_start..in_end); none: no buffer. */
-    char *in;
-    size_t in_size, in_start, in_end;
-    size_t scanned; /* how far, from the start, the scanner has seen it */
+    struct buffer in; /* not served yet */
+    size_t scanned;   /* how far, from its start, the scanner has seen it */
     struct scan scan;
 
     struct out out;
     struct rpc *current; /* is being served: nothing else is begun */
     struct rpc *parked;  /* a list: calls that wait for events */
 
+    bool greeted; /* its first byte has been seen */
     bool eof;     /* the peer sends no more */
     bool closing; /* nothing more is served; what is owed is written, then it ends */
     bool lingering;
@@ -62,17 +62,16 @@ static const struct limits *limits_of(const struct conn *conn)
     return &conn->conns->dispatcher->host.limits;
 }
 
+static struct protocol_stats *traffic_of(const struct conn *conn)
+{
+    return &conn->conns->dispatcher->counters.protocols[STATS_RAW];
+}
+
 /* --- the end --- */
 
 static void in_free(struct conn *conn)
 {
-    if (conn->in) {
-        explicit_bzero(conn->in, conn->in_end);
-        free(conn->in);
-        budget_give(conn->conns->dispatcher->budget, conn->in_size);
-        conn->in = NULL;
-        conn->in_size = conn->in_start = conn->in_end = 0;
-    }
+    buffer_done(&conn->in, conn->conns->dispatcher->budget);
 }
 
 static void stop_watchers(struct conn *conn)
@@ -92,7 +91,9 @@ static void conn_free(struct conn *conn)
     if (conn->in_hangup) {
         hangup_remove(&conns->hangup, conn->fd);
     }
-    (void)close(conn->fd);
+    if (conn->fd >= 0) {
+        (void)close(conn->fd);
+    }
     if (conn->current) {
         rpc_abandon(conn->current);
     }
@@ -112,6 +113,7 @@ static void conn_free(struct conn *conn)
         conn->next->previous = conn->previous;
     }
     conns->count--;
+    traffic_of(conn)->open--;
     free(conn);
     if (conns->closing && conns->count == 0) {
         conns->empty(conns);
@@ -123,27 +125,8 @@ static void conn_free(struct conn *conn)
 /* An error that belongs to no request; nothing more is served after it. */
 static void refuse(struct conn *conn, const struct failure *failure)
 {
-    rpc_put_error(&conn->out, failure);
+    rpc_put_error(conn->conns->dispatcher, &conn->out, failure);
     conn->closing = true;
-}
-
-static void refuse_limit(struct conn *conn, const char *what, uint64_t limit)
-{
-    struct failure failure;
-
-    failure_set(&failure, ERROR_INVALID_REQUEST, "The request passes the limit of %llu %s.",
-                (unsigned long long)limit, what);
-    failure.data.limit = limit;
-    failure.data.has_limit = true;
-    refuse(conn, &failure);
-}
-
-static void refuse_garbage(struct conn *conn, const char *what)
-{
-    struct failure failure;
-
-    failure_set(&failure, ERROR_PARSE_ERROR, "%s", what);
-    refuse(conn, &failure);
 }
 
 static void refuse_memory(struct conn *conn)
@@ -226,22 +209,8 @@ static bool may_serve(const struct conn *conn)
 
 static void refuse_scan(struct conn *conn, enum scan_result result)
 {
-    const struct limits *limits = limits_of(conn);
-
-    switch (result) {
-    case SCAN_TOO_LONG:
-        refuse_limit(conn, "bytes", limits->request_bytes);
-        break;
-    case SCAN_TOO_DEEP:
-        refuse_limit(conn, "levels of nesting", limits->depth);
-        break;
-    case SCAN_TOO_MANY:
-        refuse_limit(conn, "values", limits->values);
-        break;
-    default:
-        refuse_garbage(conn, "What follows is not JSON.");
-        break;
-    }
+    rpc_put_scan_error(conn->conns->dispatcher, &conn->out, result);
+    conn->closing = true;
 }
 
 /*
@@ -280,57 +249,13 @@ static size_t consume(struct conn *conn, const char *bytes, size_t length)
 
 /* --- input --- */
 
-static bool in_reserve(struct conn *conn, size_t more)
-{
-    size_t kept = conn->in_end - conn->in_start;
-    size_t size = conn->in_size ? conn->in_size : KEEP_BYTES;
-
-    if (conn->in_start > 0) {
-        memmove(conn->in, conn->in + conn->in_start, kept);
-        explicit_bzero(conn->in + kept, conn->in_start);
-        conn->in_start = 0;
-        conn->in_end = kept;
-    }
-    while (size < kept + more) {
-        size *= 2;
-    }
-    if (size == conn->in_size) {
-        return true;
-    }
-    if (!budget_take(conn->conns->dispatcher->budget, size)) {
-        return false;
-    }
-    char *in = malloc(size);
-    if (!in) {
-        budget_give(conn->conns->dispatcher->budget, size);
-        return false;
-    }
-    if (kept > 0) {
-        memcpy(in, conn->in, kept);
-    }
-    in_free(conn);
-    conn->in = in;
-    conn->in_size = size;
-    conn->in_end = kept;
-    return true;
-}
-
-static bool in_append(struct conn *conn, const char *bytes, size_t length)
-{
-    if (!in_reserve(conn, length)) {
-        return false;
-    }
-    memcpy(conn->in + conn->in_end, bytes, length);
-    conn->in_end += length;
-    return true;
-}
-
 /* What was just read: served from the shared buffer, as far as it can be; the rest is kept. */
 static void take(struct conn *conn, const char *bytes, size_t length)
 {
-    size_t done = conn->in ? 0 : consume(conn, bytes, length);
+    size_t done = conn->in.bytes ? 0 : consume(conn, bytes, length);
 
-    if (done < length && !conn->closing && !in_append(conn, bytes + done, length - done)) {
+    if (done < length && !conn->closing &&
+        !buffer_append(&conn->in, conn->conns->dispatcher->budget, bytes + done, length - done)) {
         refuse_memory(conn);
     }
 }
@@ -338,9 +263,11 @@ static void take(struct conn *conn, const char *bytes, size_t length)
 /* What is kept from before. */
 static void consume_kept(struct conn *conn)
 {
-    if (conn->in) {
-        conn->in_start += consume(conn, conn->in + conn->in_start, conn->in_end - conn->in_start);
-        if (conn->in_start == conn->in_end || conn->closing) {
+    struct buffer *in = &conn->in;
+
+    if (in->bytes) {
+        in->start += consume(conn, in->bytes + in->start, in->end - in->start);
+        if (in->start == in->end || conn->closing) {
             in_free(conn);
         }
     }
@@ -353,11 +280,34 @@ static void consume_end(struct conn *conn)
 
     if (result == SCAN_DOCUMENT) {
         conn->scanned = 0;
-        serve(conn, conn->in + conn->in_start, conn->in_end - conn->in_start);
+        serve(conn, conn->in.bytes + conn->in.start, conn->in.end - conn->in.start);
     } else if (result == SCAN_GARBAGE) {
-        refuse_garbage(conn, "The input ended in the middle of a request.");
+        struct failure failure;
+        failure_set(&failure, ERROR_PARSE_ERROR, "The input ended in the middle of a request.");
+        refuse(conn, &failure);
     }
     in_free(conn);
+}
+
+/* True where the first byte says that another protocol is spoken here: the socket has gone there.
+ */
+static bool hand_over(struct conn *conn)
+{
+    struct http *http = conn->conns->http;
+    char first;
+
+    if (conn->greeted || recv(conn->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1) {
+        return false;
+    }
+    conn->greeted = true;
+    if (!http_wants(http, first)) {
+        return false;
+    }
+    stop_watchers(conn);
+    http_take(http, conn->fd, &conn->peer);
+    conn->fd = -1;
+    conn_free(conn);
+    return true;
 }
 
 static void linger_read(struct conn *conn, size_t length)
@@ -373,6 +323,9 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 
     (void)loop;
     (void)events;
+    if (hand_over(conn)) {
+        return;
+    }
     ssize_t n = recv(conn->fd, buffer, CONN_READ_BYTES, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
@@ -387,6 +340,7 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
         take(conn, buffer, (size_t)n);
     }
     if (n > 0) {
+        traffic_of(conn)->received_bytes += (uint64_t)n;
         explicit_bzero(buffer, (size_t)n);
     }
     pump(conn);
@@ -409,6 +363,9 @@ static void flush(struct conn *conn)
 {
     ssize_t sent = out_send(&conn->out, conn->fd);
 
+    if (sent > 0) {
+        traffic_of(conn)->sent_bytes += (uint64_t)sent;
+    }
     if (sent < 0 || conn->out.error) {
         conn->broken = true;
     } else if (conn->out.length == 0) {
@@ -471,7 +428,7 @@ static void watch(struct conn *conn)
 /* Input that was held up while replies were unsent. */
 static bool has_unserved(const struct conn *conn)
 {
-    return conn->in && conn->in_start + conn->scanned < conn->in_end;
+    return conn->in.bytes && conn->in.start + conn->scanned < conn->in.end;
 }
 
 static void pump(struct conn *conn)
@@ -525,15 +482,16 @@ static void on_gone(void *who)
 
 /* --- all of them --- */
 
-int conns_init(struct conns *conns, struct dispatcher *dispatcher,
+int conns_init(struct conns *conns, struct dispatcher *dispatcher, struct http *http,
                void (*empty)(struct conns *conns))
 {
     conns->dispatcher = dispatcher;
+    conns->http = http;
     conns->empty = empty;
     conns->first = NULL;
     conns->count = 0;
     conns->closing = false;
-    return hangup_init(&conns->hangup, dispatcher->loop, on_gone);
+    return hangup_init(&conns->hangup, dispatcher->loop, HANGUP_FULL, on_gone);
 }
 
 void conns_done(struct conns *conns)
@@ -590,6 +548,8 @@ int conn_new(struct conns *conns, int fd, const struct peer *peer)
     }
     conns->first = conn;
     conns->count++;
+    traffic_of(conn)->open++;
+    conns->dispatcher->counters.stats.connections_accepted++;
     watch(conn);
     return 0;
 }

@@ -133,6 +133,7 @@ static void on_job(struct job *job)
 static void call_complete(struct call *call)
 {
     call->dispatcher->pending--;
+    stats_ended(&call->dispatcher->counters, call);
     order_leave(&call->dispatcher->order, &call->order);
     call->done(call);
 }
@@ -157,6 +158,7 @@ static void submit(struct call *call)
 void dispatch_unpark(struct call *call)
 {
     call->parked = false;
+    call->began = stats_clock();
     call->dispatcher->pending++;
     submit(call);
 }
@@ -164,14 +166,17 @@ void dispatch_unpark(struct call *call)
 void dispatch_end(struct call *call)
 {
     call->parked = false;
+    call->began = stats_clock();
     print(call, NULL);
     call_done(call);
+    stats_ended(&call->dispatcher->counters, call);
     call->done(call);
 }
 
 void dispatch_forget(struct call *call)
 {
     waits_remove(call->dispatcher->waits, call);
+    call->dispatcher->counters.stats.waits_abandoned++;
     call_done(call);
 }
 
@@ -352,8 +357,11 @@ static bool start(struct call *call)
 bool dispatch_begin(struct dispatcher *dispatcher, struct call *call,
                     const struct dispatch_request *request)
 {
+    bool ended = true;
+
     call->dispatcher = dispatcher;
     call->host = &dispatcher->host;
+    call->began = stats_clock();
     dmi_init(&call->dm, dispatcher->host.transport);
     call->dm.max_reply = dispatcher->host.limits.reply_bytes;
     if (json_is_array(call->params_json) && json_array_size(call->params_json) == 0) {
@@ -362,7 +370,11 @@ bool dispatch_begin(struct dispatcher *dispatcher, struct call *call,
     if (find_method(call, request) != 0 || decode_params(call) != 0 || check_load(call) != 0) {
         print(call, NULL);
         call_done(call);
-        return true;
+    } else {
+        ended = start(call);
     }
-    return start(call);
+    if (ended) {
+        stats_ended(&dispatcher->counters, call);
+    }
+    return ended;
 }

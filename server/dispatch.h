@@ -16,6 +16,7 @@
 #include "budget.h"
 #include "call.h"
 #include "order.h"
+#include "stats.h"
 #include "workers.h"
 
 struct waits;
@@ -29,6 +30,7 @@ struct dispatcher {
     struct order order;
     size_t pending; /* calls that wait for their turn or for a worker, or run on one */
     bool closing;   /* new calls are refused: the server is shutting down */
+    struct counters counters;
 };
 
 /* What a request asks for, by envelope.h. */

@@ -3,9 +3,9 @@
  * field.h - what the generated tables say of a struct.
  *
  * proto/generate.py turns each object of the schema into a C struct and a
- * `struct type` that describes it; decode.c fills such a struct from JSON and
- * encode.c writes JSON from one. The tables are data: these two are their only
- * interpreters.
+ * `struct type` that describes it; decode.c fills such a struct from JSON,
+ * encode.c writes JSON from one, metrics.c a text of metrics. The tables are data:
+ * these are their only interpreters.
  */
 #ifndef DMRPC_FIELD_H
 #define DMRPC_FIELD_H
@@ -34,6 +34,21 @@ enum field_absence {
     FIELD_NULLABLE, /* results: always there, null when empty */
 };
 
+enum metric_type {
+    METRIC_COUNTER,   /* a number that only grows */
+    METRIC_GAUGE,     /* a number */
+    METRIC_HISTOGRAM, /* the schema's Histogram: nanoseconds here, seconds there */
+    METRIC_INFO,      /* an object of strings: its labels; the value is 1 */
+};
+
+/* What a number of the server's statistics is in OpenMetrics. */
+struct metric {
+    const char *family; /* its name; the samples of a counter add _total */
+    enum metric_type type;
+    const char *unit; /* or NULL */
+    const char *help;
+};
+
 struct type;
 
 /*
@@ -55,6 +70,8 @@ struct field {
     const struct type *type;  /* FIELD_OBJECT */
     const struct field *item; /* FIELD_ARRAY: describes one item, at offset 0 */
     size_t item_size;         /* FIELD_ARRAY */
+
+    const struct metric *metric; /* or NULL */
 };
 
 #define NO_OFFSET ((size_t)-1)

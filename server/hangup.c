@@ -21,13 +21,15 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
     }
 }
 
-int hangup_init(struct hangup *hangup, struct ev_loop *loop, void (*gone)(void *who))
+int hangup_init(struct hangup *hangup, struct ev_loop *loop, enum hangup_kind kind,
+                void (*gone)(void *who))
 {
     hangup->fd = epoll_create1(EPOLL_CLOEXEC);
     if (hangup->fd < 0) {
         return -errno;
     }
     hangup->loop = loop;
+    hangup->kind = kind;
     hangup->gone = gone;
     ev_io_init(&hangup->readable, on_readable, hangup->fd, EV_READ);
     hangup->readable.data = hangup;
@@ -45,7 +47,8 @@ void hangup_done(struct hangup *hangup)
 
 int hangup_add(struct hangup *hangup, int fd, void *who)
 {
-    struct epoll_event event = {.events = 0, .data.ptr = who};
+    struct epoll_event event = {.events = hangup->kind == HANGUP_HALF ? EPOLLRDHUP : 0,
+                                .data.ptr = who};
     return epoll_ctl(hangup->fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 

@@ -184,6 +184,18 @@ void out_move(struct out *out, struct out *from)
     from->length = 0;
 }
 
+size_t out_pieces(const struct out *out, struct iovec *pieces, size_t room)
+{
+    size_t count = 0;
+
+    for (struct out_block *b = out->first; b; b = b->next, count++) {
+        if (count < room) {
+            pieces[count] = (struct iovec){b->data + b->sent, b->used - b->sent};
+        }
+    }
+    return count;
+}
+
 static void out_drop(struct out *out, size_t length)
 {
     out->length -= length;
@@ -208,11 +220,12 @@ ssize_t out_send(struct out *out, int fd)
 
     while (out->length > 0) {
         struct iovec iov[SEND_BLOCKS];
-        struct msghdr msg = {.msg_iov = iov};
+        size_t count = out_pieces(out, iov, SEND_BLOCKS);
+        struct msghdr msg = {.msg_iov = iov,
+                             .msg_iovlen = count < SEND_BLOCKS ? count : SEND_BLOCKS};
         size_t offered = 0;
-        for (struct out_block *b = out->first; b && msg.msg_iovlen < SEND_BLOCKS; b = b->next) {
-            iov[msg.msg_iovlen++] = (struct iovec){b->data + b->sent, b->used - b->sent};
-            offered += b->used - b->sent;
+        for (size_t i = 0; i < msg.msg_iovlen; i++) {
+            offered += iov[i].iov_len;
         }
         ssize_t n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) {

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "budget.h"
 
@@ -46,6 +47,12 @@ void out_rewind(struct out *out, struct out_mark mark);
 
 /* Appends all of `from`, which is empty then. Both must have the same budget. */
 void out_move(struct out *out, struct out *from);
+
+/*
+ * Where its bytes lie: the first `room` pieces of them. Returns how many there are
+ * in all. They stay there until it is changed.
+ */
+size_t out_pieces(const struct out *out, struct iovec *pieces, size_t room);
 
 /*
  * Sends as much as `fd`, a non-blocking socket, takes now and drops it. Returns

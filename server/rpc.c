@@ -16,8 +16,10 @@
 /* A longer text would hold up every other client while it is parsed in the loop. */
 enum { PARSE_IN_LOOP = 65536 };
 
-static void put_error(struct out *out, const struct failure *failure, const char *id, size_t length)
+static void put_error(struct dispatcher *dispatcher, struct out *out, const struct failure *failure,
+                      const char *id, size_t length)
 {
+    stats_failed(&dispatcher->counters, failure);
     out_puts(out, "{\"jsonrpc\":\"2.0\",\"id\":");
     if (length > 0) {
         out_put(out, id, length);
@@ -29,16 +31,50 @@ static void put_error(struct out *out, const struct failure *failure, const char
     out_char(out, '}');
 }
 
-void rpc_put_error(struct out *out, const struct failure *failure)
+void rpc_put_error(struct dispatcher *dispatcher, struct out *out, const struct failure *failure)
 {
-    put_error(out, failure, NULL, 0);
+    put_error(dispatcher, out, failure, NULL, 0);
     out_char(out, '\n');
+}
+
+static void put_limit_error(struct dispatcher *dispatcher, struct out *out, const char *what,
+                            uint64_t limit)
+{
+    struct failure failure;
+
+    failure_set(&failure, ERROR_INVALID_REQUEST, "The request passes the limit of %llu %s.",
+                (unsigned long long)limit, what);
+    failure.data.limit = limit;
+    failure.data.has_limit = true;
+    rpc_put_error(dispatcher, out, &failure);
+}
+
+void rpc_put_scan_error(struct dispatcher *dispatcher, struct out *out, enum scan_result result)
+{
+    const struct limits *limits = &dispatcher->host.limits;
+    struct failure failure;
+
+    switch (result) {
+    case SCAN_TOO_LONG:
+        put_limit_error(dispatcher, out, "bytes", limits->request_bytes);
+        break;
+    case SCAN_TOO_DEEP:
+        put_limit_error(dispatcher, out, "levels of nesting", limits->depth);
+        break;
+    case SCAN_TOO_MANY:
+        put_limit_error(dispatcher, out, "values", limits->values);
+        break;
+    default:
+        failure_set(&failure, ERROR_PARSE_ERROR, "What follows is not JSON.");
+        rpc_put_error(dispatcher, out, &failure);
+        break;
+    }
 }
 
 /* A reply that is not a call's: for the whole text, or for a member that is no request. */
 static void refuse(struct rpc *rpc, const struct failure *failure, struct span id)
 {
-    put_error(&rpc->out, failure, rpc->text + id.start, id.end - id.start);
+    put_error(rpc->dispatcher, &rpc->out, failure, rpc->text + id.start, id.end - id.start);
 }
 
 /* --- one member after another --- */

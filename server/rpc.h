@@ -11,6 +11,7 @@
 
 #include "dispatch.h"
 #include "envelope.h"
+#include "scan.h"
 
 struct rpc {
     struct rpc *next, *previous; /* the owner's to use */
@@ -49,7 +50,10 @@ void rpc_abandon(struct rpc *rpc);
 /* Takes NULL. Returns NULL. It has ended. */
 struct rpc *rpc_free(struct rpc *rpc);
 
-/* Prints an error reply without id, and a newline: for what never became a request. */
-void rpc_put_error(struct out *out, const struct failure *failure);
+/* Prints an error reply without id, and a newline: for what never became a request. Counts it. */
+void rpc_put_error(struct dispatcher *dispatcher, struct out *out, const struct failure *failure);
+
+/* The same for a text that the scanner refused. */
+void rpc_put_scan_error(struct dispatcher *dispatcher, struct out *out, enum scan_result result);
 
 #endif

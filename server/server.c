@@ -20,6 +20,7 @@
 
 #include "conn.h"
 #include "container_of.h"
+#include "http.h"
 #include "listener.h"
 #include "log.h"
 #include "rpc.h"
@@ -36,6 +37,7 @@ struct server {
     struct budget budget;
     struct dispatcher dispatcher;
     struct conns conns;
+    struct http *http;
     struct listener listener;
     ev_signal terminate, interrupt;
     ev_timer patience;
@@ -55,8 +57,9 @@ static void turn_away(struct server *server, int fd, const char *whose, uint64_t
                 (unsigned long long)limit, whose);
     failure.data.limit = limit;
     failure.data.has_limit = true;
+    server->dispatcher.counters.stats.connections_refused++;
     out_init(&out, SIZE_MAX, &server->budget);
-    rpc_put_error(&out, &failure);
+    rpc_put_error(&server->dispatcher, &out, &failure);
     (void)out_send(&out, fd);
     out_done(&out);
     (void)shutdown(fd, SHUT_WR);
@@ -68,9 +71,11 @@ static void on_accepted(struct listener *listener, int fd, const struct peer *pe
     struct server *server = container_of(listener, struct server, listener);
     const struct limits *limits = &server->dispatcher.host.limits;
 
-    if (server->conns.count >= limits->connections) {
+    if (server->conns.count + http_count(server->http) >= limits->connections) {
         turn_away(server, fd, "", limits->connections);
-    } else if (conns_count_user(&server->conns, peer->uid) >= limits->connections_per_user) {
+    } else if (conns_count_user(&server->conns, peer->uid) +
+                   http_count_user(server->http, peer->uid) >=
+               limits->connections_per_user) {
         turn_away(server, fd, " of this user", limits->connections_per_user);
     } else if (conn_new(&server->conns, fd, peer) < 0) {
         (void)close(fd);
@@ -79,14 +84,24 @@ static void on_accepted(struct listener *listener, int fd, const struct peer *pe
 
 /* --- the end --- */
 
-/* Calls whose clients have gone may still run: on_patience_over sees the last of them end. */
-static void on_empty(struct conns *conns)
+static size_t clients(const struct server *server)
 {
-    struct server *server = container_of(conns, struct server, conns);
+    return server->conns.count + http_count(server->http);
+}
 
-    if (workers_busy(server->dispatcher.workers) == 0) {
+/* Calls whose clients have gone may still run: on_patience_over sees the last of them end. */
+static void on_empty(void *data)
+{
+    struct server *server = data;
+
+    if (clients(server) == 0 && workers_busy(server->dispatcher.workers) == 0) {
         ev_break(server->loop, EVBREAK_ALL);
     }
+}
+
+static void on_conns_empty(struct conns *conns)
+{
+    on_empty(container_of(conns, struct server, conns));
 }
 
 static void on_patience_over(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -95,13 +110,13 @@ static void on_patience_over(struct ev_loop *loop, ev_timer *watcher, int events
 
     (void)events;
     size_t busy = workers_busy(server->dispatcher.workers);
-    if (server->conns.count == 0 && busy == 0) {
+    if (clients(server) == 0 && busy == 0) {
         ev_break(loop, EVBREAK_ALL);
     } else if (ev_now(loop) >= server->patience_ends) {
         server->stuck = busy > 0;
         log_line("Exiting with %zu calls still running and %zu connections open: they took more "
                  "than %.0f s.",
-                 busy, server->conns.count, EXIT_SECONDS);
+                 busy, clients(server), EXIT_SECONDS);
         ev_break(loop, EVBREAK_ALL);
     }
 }
@@ -121,6 +136,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
     ev_timer_start(loop, &server->patience);
     waits_end_all(server->dispatcher.waits);
     conns_close(&server->conns);
+    http_close(server->http);
 }
 
 /* --- the start --- */
@@ -232,7 +248,10 @@ static int open_all(struct server *server)
         rc = waits_new(dispatcher, &dispatcher->waits);
     }
     if (rc == 0) {
-        rc = conns_init(&server->conns, dispatcher, on_empty);
+        rc = http_new(dispatcher, on_empty, server, &server->http);
+    }
+    if (rc == 0) {
+        rc = conns_init(&server->conns, dispatcher, server->http, on_conns_empty);
     }
     if (rc == 0) {
         rc = listener_open(&server->listener, server->loop, options->socket, group, on_accepted);
@@ -257,6 +276,7 @@ static void close_all(struct server *server)
 
     listener_close(&server->listener);
     conns_done(&server->conns);
+    server->http = http_free(server->http);
     dispatcher->workers = workers_free(dispatcher->workers);
     dispatcher->waits = waits_free(dispatcher->waits);
     dispatcher->host.transport = dmi_transport_free(dispatcher->host.transport);

@@ -120,6 +120,11 @@ void waits_remove(struct waits *waits, struct call *call)
     }
 }
 
+size_t waits_count(const struct waits *waits)
+{
+    return waits->count;
+}
+
 static void on_timeout(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     struct call *call = watcher->data;

@@ -44,6 +44,9 @@ int waits_add(struct waits *waits, struct call *call);
 
 void waits_remove(struct waits *waits, struct call *call);
 
+/* How many wait. */
+size_t waits_count(const struct waits *waits);
+
 /* Ends them all with shutting_down. */
 void waits_end_all(struct waits *waits);
 

@@ -205,3 +205,11 @@ size_t workers_busy(const struct workers *workers)
 {
     return workers->busy;
 }
+
+void workers_count(struct workers *workers, size_t *ret_threads, size_t *ret_running)
+{
+    pthread_mutex_lock(&workers->lock);
+    *ret_threads = workers->threads;
+    *ret_running = workers->threads - workers->idle;
+    pthread_mutex_unlock(&workers->lock);
+}

@@ -37,4 +37,7 @@ int workers_submit(struct workers *workers, struct job *job);
 /* Jobs that were submitted and have not ended. */
 size_t workers_busy(const struct workers *workers);
 
+/* The threads that there are now, and how many of them run a job. */
+void workers_count(struct workers *workers, size_t *ret_threads, size_t *ret_running);
+
 #endif

@@ -43,6 +43,7 @@ class Field:
     item: "Field" = None
     item_name: str = ""
     item_ctype: str = ""
+    metric: dict = None
 
 
 @dataclass
@@ -166,6 +167,7 @@ class Model:
         absence = "FIELD_NULLABLE" if nullable else "FIELD_REQUIRED" if required else "FIELD_OPTIONAL"
         member = schema.get("x-c-name", target.get("x-c-name", json_name))
         row = Field(json_name, member, kind, absence)
+        row.metric = self._metric(schema)
         optional_value = not required and kind in ("FIELD_BOOL", "FIELD_U32", "FIELD_U64", "FIELD_I64",
                                                    "FIELD_OBJECT") and "default" not in target
         if optional_value:
@@ -181,6 +183,13 @@ class Model:
             row.declarations.append((SCALARS[kind], member, comment))
         self._bounds(row, target)
         return row
+
+    @staticmethod
+    def _metric(schema):
+        """What metrics.c is told of a member; a counter's family has no `_total`."""
+        metric = schema.get("x-metric")
+        return metric and {"type": "METRIC_" + metric["type"].upper(), "unit": metric.get("unit", ""),
+                           "family": metric["name"].removesuffix("_total"), "help": " ".join(schema["description"].split())}
 
     def _array(self, row, owner, target):
         item = self._field(owner, "", target["items"], True)

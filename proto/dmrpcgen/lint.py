@@ -107,10 +107,8 @@ def references(document):
         if not isinstance(value, dict) or "$ref" not in value or not isinstance(value["$ref"], str):
             continue
         kind = "schemas"
-        if path[-2:-1] == ("errors",):
-            kind = "errors"
-        elif path[-2:-1] == ("params",):
-            kind = "contentDescriptors"
+        if isinstance(path[-1], int):
+            kind = {"errors": "errors", "params": "contentDescriptors"}.get(path[-2], kind)
         target = document.target(value["$ref"])
         if target is None or document.get(target) is None:
             yield path, f"the reference {value['$ref']} resolves to nothing"
@@ -423,13 +421,72 @@ def limits(document):
             yield path, "a member of Limits needs x-default, and nothing else has one"
 
 
+def all_strings(document, schema):
+    return all(document.follow(member)[0].get("type") == "string" for member in schema["properties"].values())
+
+
+def metric_faults(document, schema):
+    """What is wrong with the x-metric of one member."""
+    target, _ = document.follow(schema)
+    name, kind, unit = (schema["x-metric"].get(key) for key in ("name", "type", "unit"))
+    if kind == "histogram":
+        fits = schema.get("$ref") == "#/components/schemas/Histogram"
+    elif kind == "info":
+        fits = target["type"] == "object" and all_strings(document, target)
+    else:
+        fits = target["type"] == "integer" and target["minimum"] >= 0
+    if not fits:
+        yield f"this does not fit the type {kind}"
+    for kind_of, end in (("counter", "_total"), ("info", "_info")):
+        if (kind == kind_of) != name.endswith(end):
+            yield f"{kind_of}: its name ends in {end}, and nothing else has"
+    words = name.removesuffix("_total").split("_")
+    if unit != (words[-1] if words[-1] in ("bytes", "seconds") else None):
+        yield "the unit is what the name ends in"
+
+
+def metrics(document):
+    """What is told in Stats is told in /metrics, each under a name of its own."""
+    components = document.root["components"]["schemas"]
+    parts = ["Stats"] + [document.target(schema["items"]["$ref"])[2]
+                         for schema in components["Stats"]["properties"].values()
+                         if schema.get("type") == "array" and "$ref" in schema["items"]]
+    used = {}
+    for part in parts:
+        path = ("components", "schemas", part)
+        component = components[part]
+        for name, schema in component["properties"].items():
+            place = path + ("properties", name)
+            target, _ = document.follow(schema)
+            metric = schema.get("x-metric")
+            if name not in component.get("required", []):
+                yield place, "what is told in Stats is always there"
+            if part != "Stats" and target["type"] not in ("integer", "string"):
+                yield place, "an entry of a list in Stats has numbers, and strings as their labels"
+            elif metric:
+                used[place] = metric["name"]
+                for fault in metric_faults(document, schema):
+                    yield place + ("x-metric",), fault
+            elif target["type"] in ("integer", "object"):
+                yield place, "what is told in Stats needs x-metric"
+        if part != "Stats" and not any(document.follow(schema)[0]["type"] == "string"
+                                       for schema in component["properties"].values()):
+            yield path, "an entry of a list in Stats needs a string as its label"
+    for path, value in walk(document.root):
+        if path[-1:] == ("x-metric",) and path[:-1] not in used:
+            yield path, "only Stats and the entries of its lists have metrics"
+    for place, name in used.items():
+        if list(used.values()).count(name) > 1:
+            yield place, f"the metric {name} stands twice"
+
+
 STAGES = [
     [shape],
     [references],
     [no_cycles],
     [typed],
     [objects_named, bounded_params, open_results, c_names, unique_names, flags, one_of, errors, effects, unused],
-    [declared_errors, limits, examples, defaults],
+    [declared_errors, limits, metrics, examples, defaults],
 ]
 
 

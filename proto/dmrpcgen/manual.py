@@ -123,8 +123,12 @@ class Manual:
         schema, _ = self.document.follow(schema)
         required = schema.get("required", [])
         return [{"name": name, "type": self.type_words(value), "always": name in required,
-                 "description": one_line(value["description"])}
+                 "description": one_line(value["description"] + self.metric_words(value))}
                 for name, value in schema["properties"].items()]
+
+    @staticmethod
+    def metric_words(schema):
+        return f" In `/metrics`: `{schema['x-metric']['name']}`." if "x-metric" in schema else ""
 
     def type(self, name, schema):
         return {"name": name, "description": schema["description"], "members": self.members(schema)}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Methods about the server and the kernel's interface as a whole: server_info,
- * rpc.discover, version, list_versions, target_version, dev_majors.
+ * server_stats, rpc.discover, version, list_versions, target_version, dev_majors.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -30,6 +30,14 @@ int method_server_info(struct call *call, const struct server_info_params *param
         .started = started,
         .limits = host->limits,
     };
+    return 0;
+}
+
+int method_server_stats(struct call *call, const struct server_stats_params *params,
+                        struct stats *result)
+{
+    (void)params;
+    stats_read(call->dispatcher, result);
     return 0;
 }
 

@@ -10,7 +10,7 @@ add_library(server_memory STATIC ${CMAKE_CURRENT_LIST_DIR}/server_memory.c)
 target_link_options(server_memory INTERFACE
     -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray,--wrap=free)
 
-foreach(module access budget hangup)
+foreach(module access budget buffer hangup http_request)
     dmrpc_unit_test(server_${module} dmrpc_server)
 endforeach()
 foreach(module decode encode failure options order scan text waits)
@@ -21,6 +21,9 @@ foreach(module arena call conn envelope out)
 endforeach()
 dmrpc_unit_test(server_dispatch server_rig server_memory -Wl,--wrap=pthread_create)
 dmrpc_unit_test(server_listener server_rig -Wl,--wrap=lchown,--wrap=accept4)
+dmrpc_unit_test(server_metrics server_rig)
 dmrpc_unit_test(server_rpc server_rig server_memory -Wl,--wrap=pthread_create)
+dmrpc_unit_test(server_stats server_rig -Wl,--wrap=clock_gettime)
 dmrpc_unit_test(server_workers server_rig
     -Wl,--wrap=pthread_create,--wrap=clock_gettime,--wrap=pthread_cond_broadcast)
+dmrpc_unit_test(server_enomem fuzz_session)

@@ -43,7 +43,7 @@ static int setup(void **state)
 
     rig_init(&place.rig);
     place.emptied = 0;
-    assert_int_equal(conns_init(&place.conns, &place.rig.dispatcher, on_empty), 0);
+    assert_int_equal(conns_init(&place.conns, &place.rig.dispatcher, NULL, on_empty), 0);
     *state = &place;
     return 0;
 }
@@ -532,7 +532,7 @@ static void test_done_while_running(void **state)
         client_done(&clients[i]);
     }
     free(text);
-    assert_int_equal(conns_init(&place->conns, &place->rig.dispatcher, on_empty), 0);
+    assert_int_equal(conns_init(&place->conns, &place->rig.dispatcher, NULL, on_empty), 0);
 }
 
 /* --- waits --- */

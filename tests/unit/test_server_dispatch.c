@@ -591,6 +591,7 @@ static void test_no_memory(void **state)
     } rows[] = {
         {"version", NULL},
         {"server_info", NULL},
+        {"server_stats", NULL},
         {"device_status", "{\"name\":\"x\"}"},
         {"table_deps", "{\"name\":\"x\"}"},
         {"list_versions", NULL},

@@ -35,12 +35,12 @@ static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)events;
 }
 
-static void place_init(struct place *place)
+static void place_init(struct place *place, enum hangup_kind kind)
 {
     place->loop = ev_loop_new(EVFLAG_AUTO);
     ev_timer_init(&place->tick, on_tick, 0.001, 0.001);
     ev_timer_start(place->loop, &place->tick);
-    assert_int_equal(hangup_init(&place->hangup, place->loop, on_gone), 0);
+    assert_int_equal(hangup_init(&place->hangup, place->loop, kind, on_gone), 0);
 }
 
 static void place_done(struct place *place)
@@ -71,7 +71,7 @@ static void test_full_close_only(void **state)
     struct pair pair;
 
     (void)state;
-    place_init(&place);
+    place_init(&place, HANGUP_FULL);
     pair_init(&pair, &place);
     assert_int_equal(send(pair.theirs, "x", 1, 0), 1); /* readable is not gone */
     assert_int_equal(shutdown(pair.theirs, SHUT_WR), 0);
@@ -85,6 +85,26 @@ static void test_full_close_only(void **state)
     place_done(&place);
 }
 
+static void test_half_close(void **state)
+{
+    struct place place;
+    struct pair pair;
+
+    (void)state;
+    place_init(&place, HANGUP_HALF);
+    pair_init(&pair, &place);
+    assert_int_equal(hangup_add(&place.hangup, pair.ours, &pair), 0);
+    assert_int_equal(send(pair.theirs, "x", 1, 0), 1);
+    turns(&place, 5);
+    assert_int_equal(pair.gone, 0);
+    assert_int_equal(shutdown(pair.theirs, SHUT_WR), 0);
+    turns(&place, 5);
+    assert_int_equal(pair.gone, 1);
+    (void)close(pair.theirs);
+    (void)close(pair.ours);
+    place_done(&place);
+}
+
 /* One who has gone before is told of, too. */
 static void test_gone_before(void **state)
 {
@@ -92,7 +112,7 @@ static void test_gone_before(void **state)
     struct pair pair;
 
     (void)state;
-    place_init(&place);
+    place_init(&place, HANGUP_FULL);
     pair_init(&pair, &place);
     (void)close(pair.theirs);
     assert_int_equal(hangup_add(&place.hangup, pair.ours, &pair), 0);
@@ -108,7 +128,7 @@ static void test_many_and_removed(void **state)
     struct pair pairs[20];
 
     (void)state;
-    place_init(&place);
+    place_init(&place, HANGUP_FULL);
     for (int i = 0; i < 20; i++) {
         pair_init(&pairs[i], &place);
         assert_int_equal(hangup_add(&place.hangup, pairs[i].ours, &pairs[i]), 0);
@@ -133,7 +153,7 @@ static void test_loop_ends(void **state)
     struct place place;
 
     (void)state;
-    place_init(&place);
+    place_init(&place, HANGUP_FULL);
     ev_timer_stop(place.loop, &place.tick);
     assert_false(ev_run(place.loop, 0));
     place_done(&place);
@@ -143,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_close_only),
+        cmocka_unit_test(test_half_close),
         cmocka_unit_test(test_gone_before),
         cmocka_unit_test(test_many_and_removed),
         cmocka_unit_test(test_loop_ends),

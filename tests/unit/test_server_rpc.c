@@ -535,16 +535,17 @@ static void test_abandon_long(void **state)
 
 static void test_put_error(void **state)
 {
+    struct rig *rig = *state;
     struct failure failure;
     struct out out;
 
-    (void)state;
     failure_set(&failure, ERROR_PARSE_ERROR, "No.");
     out_init(&out, SIZE_MAX, NULL);
-    rpc_put_error(&out, &failure);
+    rpc_put_error(&rig->dispatcher, &out, &failure);
     char *text = rig_text(&out, NULL);
     assert_string_equal(text, "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32700,"
                               "\"message\":\"No.\",\"data\":{\"error\":\"parse_error\"}}}\n");
+    assert_int_equal(rig->dispatcher.counters.errors[ERROR_PARSE_ERROR].given, 1);
     free(text);
     assert_null(rpc_free(NULL));
 }
@@ -570,7 +571,7 @@ int main(void)
         TEST(test_abandon_parked),
         TEST(test_abandon_unparked),
         TEST(test_abandon_long),
-        cmocka_unit_test(test_put_error),
+        TEST(test_put_error),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
