@@ -20,7 +20,7 @@ FOLDERS = {"docs", "lib", "proto", "scripts", "server", "tests"}
 DAEMON = pathlib.Path(walk.BUILD) / "server" / "dmrpcd"
 OPTION = re.compile(r"--[a-z][a-z-]*")
 # What scripts/install-deps brings; perf and strace are the reader's own.
-PROGRAMS = {"cmake", "ctest", "socat", "valgrind", "callgrind_annotate"}
+PROGRAMS = {"cmake", "ctest", "curl", "socat", "valgrind", "callgrind_annotate"}
 
 
 def inline_code(text):
@@ -183,6 +183,10 @@ def test_man_page_renders():
 
 def test_quick_start():
     walk.check(snippets.section(snippets.read("README.md"), "Quick start without root"))
+
+
+def test_http():
+    walk.check(snippets.section(snippets.read("README.md"), "HTTP"))
 
 
 def test_demo_by_hand():

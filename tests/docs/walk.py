@@ -23,6 +23,8 @@ def check(text, *prefix):
     steps = pairs(text)
     script = "".join(f"echo '{MARK}'\n{snippet}" for snippet, _ in steps)
     script = script.replace("build/release/", f"{BUILD}/")
+    # What a snippet that fails has started would hold the output open.
+    script = f"trap '[ $? = 0 ] || kill $(jobs -p)' EXIT\n{script}"
     done = subprocess.run([*prefix, "bash", "-e", "-c", script], cwd=snippets.ROOT, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"exit status {done.returncode}: {done.stdout}\n{done.stderr}"
