@@ -22,12 +22,17 @@ struct call_owned {
 
 void *call_alloc(struct call *call, size_t count, size_t size)
 {
-    return arena_alloc(&call->arena, count, size);
+    void *memory = arena_alloc(&call->arena, count, size);
+
+    if (!memory) {
+        call->dm.last = DMI_NONE; /* the -ENOMEM that follows is no ioctl's */
+    }
+    return memory;
 }
 
 int call_own(struct call *call, void *thing, void (*release)(void *thing))
 {
-    struct call_owned *owned = arena_alloc(&call->arena, 1, sizeof(*owned));
+    struct call_owned *owned = call_alloc(call, 1, sizeof(*owned));
     if (!owned) {
         release(thing);
         return -ENOMEM;
@@ -115,21 +120,18 @@ struct dmi_id call_device(const struct device_ref *ref)
 
 int call_info(struct call *call, const struct dmi_info *info, struct device_info *ret_info)
 {
-    char *name = arena_copy(&call->arena, info->name, strlen(info->name));
-    char *uuid = arena_copy(&call->arena, info->uuid, strlen(info->uuid));
-    char *path = call_alloc(call, 1, sizeof("/dev/dm-4294967295"));
+    const char *name = call->info.name;
+    const char *uuid = call->info.uuid;
 
-    if (!name || !uuid || !path) {
-        return -ENOMEM;
-    }
-    (void)snprintf(path, sizeof("/dev/dm-4294967295"), "/dev/dm-%u", info->device.minor);
+    call->info = *info;
+    (void)snprintf(call->path, sizeof(call->path), "/dev/dm-%u", info->device.minor);
     *ret_info = (struct device_info){
         .name = name,
         .name_exact = false,
         .has_name_exact = !text_is_utf8(name) || !text_is_utf8(uuid),
         .uuid = *uuid ? uuid : NULL,
         .device = {.major = info->device.major, .minor = info->device.minor},
-        .path = path,
+        .path = call->path,
         .version = {info->version.major, info->version.minor, info->version.patch},
         .open_count = info->open_count,
         .target_count = info->target_count,

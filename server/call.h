@@ -62,6 +62,8 @@ struct call {
     bool exists;            /* the device was there when the call's turn came */
     bool may_write;         /* the caller's, by access.h */
     struct failure failure; /* where id is not ERROR_NONE */
+    struct dmi_info info;   /* call_info's, and the path that it makes of it: what was done */
+    char path[32];          /* must be told without asking for memory again */
     struct out *out;        /* where its reply is printed: the request's */
     uint64_t began;         /* by stats_clock; of a wait, its event */
 
@@ -104,7 +106,7 @@ void call_done(struct call *call);
 /* The device that a call names, as the library wants it. */
 struct dmi_id call_device(const struct device_ref *ref);
 
-/* A DeviceInfo result from the library's; strings are copied into the call's arena. */
+/* A DeviceInfo result from the library's, which is copied: one for each call. Returns 0. */
 int call_info(struct call *call, const struct dmi_info *info, struct device_info *ret_info);
 
 #endif

@@ -330,6 +330,7 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
+    traffic_of(conn)->received_bytes += n > 0 ? (uint64_t)n : 0;
     if (n < 0) {
         conn->broken = true;
     } else if (n == 0) {
@@ -340,7 +341,6 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
         take(conn, buffer, (size_t)n);
     }
     if (n > 0) {
-        traffic_of(conn)->received_bytes += (uint64_t)n;
         explicit_bzero(buffer, (size_t)n);
     }
     pump(conn);

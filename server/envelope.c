@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_memory.h"
+
 /*
  * A place in the text. Walks never pass `length`, however broken the text is. What
  * must be masked is masked in a copy, made when it is first needed: ids are echoed
@@ -362,16 +364,19 @@ static enum envelope_result parse_twice(const char *text, size_t length, struct 
 {
     json_error_t error;
 
-    envelope->root = json_loadb(text, length, PARSE_FLAGS, &error);
+    if (!json_memory_load(text, length, PARSE_FLAGS, &error, &envelope->root)) {
+        return ENVELOPE_NO_MEMORY;
+    }
     if (!envelope->root) {
-        return json_error_code(&error) == json_error_out_of_memory ? ENVELOPE_NO_MEMORY
-                                                                   : ENVELOPE_NOT_JSON;
+        return ENVELOPE_NOT_JSON;
     }
     for (size_t i = 0; i < envelope->count; i++) {
         struct member *member = &envelope->members[i];
-        json_t *alone =
-            json_loadb(text + member->whole.start, member->whole.end - member->whole.start,
-                       PARSE_FLAGS | JSON_REJECT_DUPLICATES, &error);
+        json_t *alone;
+        if (!json_memory_load(text + member->whole.start, member->whole.end - member->whole.start,
+                              PARSE_FLAGS | JSON_REJECT_DUPLICATES, &error, &alone)) {
+            return ENVELOPE_NO_MEMORY;
+        }
         member->twice = !alone;
         json_decref(alone);
     }
@@ -382,18 +387,15 @@ static enum envelope_result parse(const char *text, size_t length, struct envelo
 {
     json_error_t error; /* its text may quote the input: it is never shown */
 
-    envelope->root = json_loadb(text, length, PARSE_FLAGS | JSON_REJECT_DUPLICATES, &error);
+    if (!json_memory_load(text, length, PARSE_FLAGS | JSON_REJECT_DUPLICATES, &error,
+                          &envelope->root)) {
+        return ENVELOPE_NO_MEMORY;
+    }
     if (envelope->root) {
         return ENVELOPE_OK;
     }
-    switch (json_error_code(&error)) {
-    case json_error_duplicate_key:
-        return parse_twice(text, length, envelope);
-    case json_error_out_of_memory:
-        return ENVELOPE_NO_MEMORY;
-    default:
-        return ENVELOPE_NOT_JSON;
-    }
+    return json_error_code(&error) == json_error_duplicate_key ? parse_twice(text, length, envelope)
+                                                               : ENVELOPE_NOT_JSON;
 }
 
 enum envelope_result envelope_parse(const char *text, size_t length, struct envelope *ret_envelope)
@@ -402,7 +404,9 @@ enum envelope_result envelope_parse(const char *text, size_t length, struct enve
     struct envelope envelope = {0};
     enum envelope_result result = ENVELOPE_NO_MEMORY;
 
-    if (walk(&cursor, &envelope) == 0 && !cursor.no_memory) {
+    if (memchr(text, '\0', length)) {
+        result = ENVELOPE_NOT_JSON; /* jansson passes over a NUL behind a number or a literal */
+    } else if (walk(&cursor, &envelope) == 0 && !cursor.no_memory) {
         result = parse(cursor.masked ? cursor.masked : text, length, &envelope);
     }
     if (cursor.masked) {

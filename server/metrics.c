@@ -110,10 +110,11 @@ static void put_seconds(uint64_t ns, struct out *out)
 
     out_u64(out, ns / second);
     out_char(out, '.');
-    for (uint64_t digit = second / 10; digit == second / 10 || rest > 0; digit /= 10) {
-        out_char(out, (char)('0' + rest / digit));
-        rest %= digit;
-    }
+    do {
+        rest *= 10;
+        out_char(out, (char)('0' + rest / second));
+        rest %= second;
+    } while (rest > 0);
 }
 
 static void put_histogram(const struct metric *metric, const struct histogram *histogram,

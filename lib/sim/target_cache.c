@@ -21,10 +21,11 @@
 enum {
     MIGRATION_THRESHOLD = 2048,
     FIXED_BLOCKS = 5,       /* of metadata: superblock, roots and indexes */
-    VERSION_2_BLOCKS = 2,   /* more of them with the feature metadata2 */
+    BLOCKS_MIN = 8,         /* fewer cannot be formatted */
     BITMAP_ENTRIES = 16320, /* of a space map, in one metadata block */
     ARRAY_ENTRIES = 509,    /* mappings in one metadata block */
     HINT_ENTRIES = 1018,
+    DIRTY_ENTRIES = 509 * 64, /* bits, that only metadata2 has */
 };
 
 static struct dmi_sim *world_of(const struct sim_target *target)
@@ -32,22 +33,32 @@ static struct dmi_sim *world_of(const struct sim_target *target)
     return target->table->device->sim;
 }
 
+static int format_metadata(const struct cache *cache, struct sim_media *media)
+{
+    uint64_t blocks = sim_thin_metadata_size(cache->metadata->open->bdev);
+    if (blocks < BLOCKS_MIN)
+        return blocks < 3 ? -EINVAL : -ENOSPC;
+
+    struct cache_metadata *metadata = calloc(1, sizeof(*metadata));
+    if (!metadata)
+        return -ENOMEM;
+    metadata->block_size = cache->block_size;
+    metadata->version_2 = cache->metadata2;
+    media->kind = SIM_MEDIA_CACHE;
+    media->content = metadata;
+    media->content_free = free;
+    return 0;
+}
+
 /* dm_cache_metadata_open(): formats a blank device. */
 static int open_metadata(struct dmi_sim *sim, struct cache *cache)
 {
     struct sim_media *media;
     int rc = sim_media_find(sim, cache->metadata->open->bdev, &media);
+    if (rc == 0 && media->kind == SIM_MEDIA_BLANK)
+        rc = format_metadata(cache, media);
     if (rc < 0)
         return rc;
-    if (media->kind == SIM_MEDIA_BLANK) {
-        struct cache_metadata *metadata = calloc(1, sizeof(*metadata));
-        if (!metadata)
-            return -ENOMEM;
-        metadata->block_size = cache->block_size;
-        media->kind = SIM_MEDIA_CACHE;
-        media->content = metadata;
-        media->content_free = free;
-    }
     if (media->kind != SIM_MEDIA_CACHE)
         return -EILSEQ;
     struct cache_metadata *content = media->content;
@@ -136,10 +147,13 @@ static uint64_t blocks_of(uint64_t entries, uint64_t per_block)
 
 static uint64_t metadata_used(const struct cache *cache)
 {
+    const struct cache_metadata *content = cache->content;
     uint64_t total = sim_thin_metadata_size(cache->metadata->open->bdev);
-    return FIXED_BLOCKS + (cache->metadata2 ? (uint64_t)VERSION_2_BLOCKS : 0) +
-           blocks_of(total, BITMAP_ENTRIES) + blocks_of(cache->blocks, ARRAY_ENTRIES) +
-           (cache->content->has_hints ? blocks_of(cache->blocks, HINT_ENTRIES) + 2 : 0);
+
+    return FIXED_BLOCKS + blocks_of(total, BITMAP_ENTRIES) +
+           blocks_of(content->blocks, ARRAY_ENTRIES) +
+           (content->version_2 ? 1 + blocks_of(content->blocks, DIRTY_ENTRIES) : 0) +
+           (content->has_hints ? blocks_of(content->blocks, HINT_ENTRIES) + 2 : 0);
 }
 
 /* Suspending writes the policy's hints, an array of their own. */
@@ -160,10 +174,13 @@ static int cache_preresume(struct sim_target *target)
         return -EINVAL;
     }
     cache->blocks = blocks;
+    uint64_t before = cache->content->blocks;
+    cache->content->blocks = blocks;
     /* Growing the mappings needs room for copies of what changes. */
     if (metadata_used(cache) * 4 > sim_thin_metadata_size(cache->metadata->open->bdev) * 3) {
         sim_log(world_of(target), "cache", "%s: could not resize cache metadata",
                 target->table->device->number);
+        cache->content->blocks = before;
         return -ENOSPC;
     }
     return 0;

@@ -17,7 +17,9 @@ extern const char *const sim_cache_modes[CACHE_MODES];
 struct cache_metadata {
     uint32_t block_size;
     unsigned int opens;
-    bool has_hints; /* since the first suspend */
+    uint64_t blocks; /* mapped: none before the first resume */
+    bool version_2;  /* made with the feature metadata2 */
+    bool has_hints;  /* since the first suspend */
 };
 
 struct cache {

@@ -13,14 +13,19 @@
 #include <string.h>
 #include <strings.h>
 
+#include "device.h"
+#include "state.h"
+
+enum { RAID_6_DISKS_MIN = 4 };
+
 static const struct raid_type types[] = {
-    {"raid0", RAID_0, 0},          {"raid1", RAID_1, 0},        {"raid10_far", RAID_10, 0},
-    {"raid10_offset", RAID_10, 0}, {"raid10_near", RAID_10, 0}, {"raid10", RAID_10, 0},
-    {"raid4", RAID_45, 1},         {"raid5_n", RAID_45, 1},     {"raid5_ls", RAID_45, 1},
-    {"raid5_rs", RAID_45, 1},      {"raid5_la", RAID_45, 1},    {"raid5_ra", RAID_45, 1},
-    {"raid6_zr", RAID_6, 2},       {"raid6_nr", RAID_6, 2},     {"raid6_nc", RAID_6, 2},
-    {"raid6_n_6", RAID_6, 2},      {"raid6_ls_6", RAID_6, 2},   {"raid6_rs_6", RAID_6, 2},
-    {"raid6_la_6", RAID_6, 2},     {"raid6_ra_6", RAID_6, 2},
+    {"raid0", RAID_0, 0, 0},          {"raid1", RAID_1, 0, 0},        {"raid10_far", RAID_10, 0, 3},
+    {"raid10_offset", RAID_10, 0, 2}, {"raid10_near", RAID_10, 0, 1}, {"raid10", RAID_10, 0, 0},
+    {"raid4", RAID_45, 1, 0},         {"raid5_n", RAID_45, 1, 0},     {"raid5_ls", RAID_45, 1, 0},
+    {"raid5_rs", RAID_45, 1, 0},      {"raid5_la", RAID_45, 1, 0},    {"raid5_ra", RAID_45, 1, 0},
+    {"raid6_zr", RAID_6, 2, 0},       {"raid6_nr", RAID_6, 2, 0},     {"raid6_nc", RAID_6, 2, 0},
+    {"raid6_n_6", RAID_6, 2, 0},      {"raid6_ls_6", RAID_6, 2, 0},   {"raid6_rs_6", RAID_6, 2, 0},
+    {"raid6_la_6", RAID_6, 2, 0},     {"raid6_ra_6", RAID_6, 2, 0},
 };
 
 static int refuse(struct sim_target *target, const char *error)
@@ -84,6 +89,48 @@ static int set_sizes(struct sim_target *target, struct raid *raid)
     return 0;
 }
 
+static bool has_metadata(const struct raid *raid)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < raid->count; i++)
+        any |= raid->disks[i].metadata != NULL;
+    return any;
+}
+
+static int refuse_to_run(struct sim_target *target, int rc)
+{
+    target->error = "Failed to run raid array";
+    return rc;
+}
+
+/* md_run() */
+static int check_runs(struct sim_target *target, const struct raid *raid)
+{
+    const uint32_t spare[] = {
+        [RAID_0] = 0,
+        [RAID_1] = raid->count - 1,
+        [RAID_10] = raid->values[RAID_10_COPIES] ? (uint32_t)raid->values[RAID_10_COPIES] - 1 : 1,
+        [RAID_45] = 1,
+        [RAID_6] = 2,
+    };
+    enum raid_family family = raid->type->family;
+    uint32_t missing = 0;
+
+    /* Only a set with superblocks gets its layout; all others run with the type's number. */
+    if (family == RAID_10 && !has_metadata(raid)) {
+        sim_log(target->table->device->sim, "raid10", "mdX: unsupported raid10 layout: 0x%8x",
+                raid->type->layout);
+        return refuse_to_run(target, -EINVAL);
+    }
+    if (family == RAID_6 && raid->count < RAID_6_DISKS_MIN)
+        return refuse_to_run(target, -EINVAL);
+    for (uint32_t i = 0; i < raid->count; i++)
+        missing += !raid->disks[i].data || raid->disks[i].rebuild;
+    if (missing <= spare[family])
+        return 0;
+    return refuse_to_run(target, family == RAID_45 || family == RAID_6 ? -EIO : -EINVAL);
+}
+
 static int raid_parse(struct sim_target *target, struct raid *raid, struct sim_args *args,
                       uint32_t params)
 {
@@ -96,7 +143,8 @@ static int raid_parse(struct sim_target *target, struct raid *raid, struct sim_a
         if (rc < 0)
             return rc;
     }
-    return set_sizes(target, raid);
+    rc = set_sizes(target, raid);
+    return rc < 0 ? rc : check_runs(target, raid);
 }
 
 static void raid_dtr(struct sim_target *target)

@@ -17,7 +17,7 @@ enum raid_family { RAID_0, RAID_1, RAID_10, RAID_45, RAID_6 };
 struct raid_type {
     const char *name;
     enum raid_family family;
-    uint32_t parity;
+    uint32_t parity, layout; /* layout: of raid10, its place among the formats */
 };
 
 /* Optional parameters, in the order in which a table line has them. */

@@ -305,6 +305,9 @@ static int check_params(struct sim_target *target, const struct raid *raid)
         return rc;
     if (raid->type->family == RAID_10 && raid->count < 2)
         return refuse(target, "Not enough devices to satisfy specification");
+    if (raid->type->family == RAID_10 && raid->given >> RAID_10_NEAR_SETS & 1 &&
+        (!raid->format || strcasecmp(raid->format, "near") == 0))
+        return refuse(target, "RAID10 format 'near' and 'raid10_use_near_sets' are incompatible");
     return (raid->given & ~allowed) ? refuse(target, "Invalid flags combination") : 0;
 }
 

@@ -63,6 +63,8 @@ static int open_volume(struct sim_target *target, const char *id, struct thin *t
     struct thin_pool *pool = sim_thin_pool_find(device->sim, device);
     if (!pool)
         return refuse(target, "Couldn't find pool object");
+    if (pool->failed)
+        return refuse(target, "Couldn't open thin device, Pool is in fail mode");
     int rc = sim_thin_metadata_open_volume(pool->metadata, thin->id);
     if (rc < 0) {
         target->error = "Couldn't open thin internal device";
@@ -120,6 +122,10 @@ static void thin_status(struct sim_target *target, enum sim_status kind, struct 
 {
     const struct thin *thin = target->data;
 
+    if (thin->pool->failed) {
+        sim_emit(out, "Fail");
+        return;
+    }
     if (kind == SIM_STATUS_INFO)
         sim_emit(out, "0 -");
     if (kind != SIM_STATUS_TABLE)

@@ -121,7 +121,7 @@ int sim_thin_pool_message(struct thin_pool *pool, unsigned int argc, char **argv
     };
     struct dmi_sim *sim = pool->device->sim;
 
-    if (pool->features.read_only) {
+    if (pool->features.read_only || pool->failed) {
         sim_log(sim, "thin", "%s: unable to service pool target messages in READ_ONLY or FAIL mode",
                 pool->device->number);
         return -EOPNOTSUPP;

@@ -223,24 +223,53 @@ static int pool_ctr(struct sim_target *target, unsigned int argc, char **argv)
 
 /* --- suspending and resuming --- */
 
-/* maybe_resize_data_dev(), maybe_resize_metadata_dev() */
-static int resize(struct sim_target *target, struct thin_pool *pool)
+/* metadata_operation_failed(): nothing but a new pool object gets out of this. */
+static void fail(struct thin_pool *pool, const char *operation, int error)
+{
+    struct dmi_sim *sim = pool->device->sim;
+    const char *device = pool->device->number;
+
+    sim_log(sim, "thin", "%s: metadata operation '%s' failed: error = %d", device, operation,
+            error);
+    sim_log(sim, "thin", "%s: aborting current metadata transaction", device);
+    sim_log(sim, "thin", "%s: failed to set 'needs_check' flag in metadata", device);
+    sim_table_event(pool->target->table);
+    sim_log(sim, "thin", "%s: switching pool to fail mode", device);
+    pool->failed = true;
+}
+
+/* maybe_resize_data_dev() */
+static int resize_data(struct sim_target *target, struct thin_pool *pool)
 {
     struct dmi_sim *sim = pool->device->sim;
     const char *device = pool->device->number;
     struct thin_metadata *metadata = pool->metadata;
     uint64_t data = target->length / pool->block_size;
-    uint64_t blocks = sim_thin_metadata_size(pool->metadata_bdev);
 
     if (data < metadata->data_blocks) {
         sim_log(sim, "thin", "%s: pool target (%" PRIu64 " blocks) too small: expected %" PRIu64,
                 device, data, metadata->data_blocks);
         return -EINVAL;
     }
-    if (metadata->data_blocks && data > metadata->data_blocks)
+    if (data == metadata->data_blocks)
+        return 0;
+    if (metadata->data_blocks)
         sim_log(sim, "thin", "%s: growing the data device from %" PRIu64 " to %" PRIu64 " blocks",
                 device, metadata->data_blocks, data);
-    metadata->data_blocks = data;
+    int rc = sim_thin_metadata_grow_data(metadata, data, pool->features.read_only);
+    if (rc < 0)
+        fail(pool, "dm_pool_resize_data_dev", rc);
+    return rc;
+}
+
+/* maybe_resize_metadata_dev() */
+static int resize_metadata(const struct thin_pool *pool)
+{
+    struct dmi_sim *sim = pool->device->sim;
+    const char *device = pool->device->number;
+    struct thin_metadata *metadata = pool->metadata;
+    uint64_t blocks = sim_thin_metadata_size(pool->metadata_bdev);
+
     if (blocks < metadata->metadata_blocks) {
         sim_log(sim, "thin",
                 "%s: metadata device (%" PRIu64 " blocks) too small: expected %" PRIu64, device,
@@ -264,7 +293,7 @@ static void take_control(struct sim_target *target, struct thin_pool *pool)
     pool->target = target;
     pool->features = table->requested;
     pool->features.no_discard_passdown |= table->no_passdown;
-    if (pool->features.read_only == was_read_only)
+    if (pool->failed || pool->features.read_only == was_read_only)
         return;
     sim_table_event(target->table);
     sim_log(pool->device->sim, "thin", "%s: switching pool to %s mode", pool->device->number,
@@ -274,8 +303,18 @@ static void take_control(struct sim_target *target, struct thin_pool *pool)
 static int pool_preresume(struct sim_target *target)
 {
     struct thin_pool *pool = ((struct pool_table *)target->data)->pool;
+
     take_control(target, pool);
-    return resize(target, pool);
+    if (pool->failed)
+        return 0;
+    int rc = resize_data(target, pool);
+    if (pool->failed)
+        return 0;
+    if (rc == 0)
+        rc = resize_metadata(pool);
+    if (rc == 0 && !pool->features.read_only)
+        sim_thin_metadata_commit(pool->metadata);
+    return rc;
 }
 
 static void resume_thins(struct thin_pool *pool)
@@ -319,6 +358,10 @@ static void pool_info(const struct pool_table *table, struct sim_text *out)
     const struct thin_metadata *metadata = pool->metadata;
     uint64_t quarter = sim_thin_metadata_size(table->metadata_dev->open->bdev) / 4;
 
+    if (pool->failed) {
+        sim_emit(out, "Fail");
+        return;
+    }
     sim_emit(out, "%" PRIu64 " %" PRIu64 "/%" PRIu64 " 0/%" PRIu64 " ", metadata->transaction_id,
              sim_thin_metadata_used(metadata), metadata->metadata_blocks, metadata->data_blocks);
     if (metadata->held_root)

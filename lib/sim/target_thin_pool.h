@@ -27,7 +27,7 @@ struct thin_pool {
     unsigned int references;
     struct sim_target *target; /* the one in control, or NULL */
     struct thin_pool_features features;
-    bool suspended;
+    bool suspended, failed;
     struct thin *thins; /* active ones, oldest first */
 };
 

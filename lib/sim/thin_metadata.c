@@ -79,8 +79,30 @@ int sim_thin_metadata_open(struct dmi_sim *sim, struct sim_bdev *bdev, uint32_t 
                 metadata->block_size, block_size);
         return -EINVAL;
     }
+    metadata->data_grown = metadata->data_blocks;
     *ret_metadata = metadata;
     return 0;
+}
+
+static uint64_t bitmaps(uint64_t blocks)
+{
+    return (blocks + BITMAP_ENTRIES - 1) / BITMAP_ENTRIES;
+}
+
+/* sm_disk_extend(): it counts from what was committed, but adds to what was not. */
+int sim_thin_metadata_grow_data(struct thin_metadata *metadata, uint64_t blocks, bool read_only)
+{
+    uint64_t grown = metadata->data_grown + blocks - metadata->data_blocks;
+
+    if (read_only && bitmaps(grown) > bitmaps(metadata->data_grown))
+        return -EPERM;
+    metadata->data_grown = grown;
+    return 0;
+}
+
+void sim_thin_metadata_commit(struct thin_metadata *metadata)
+{
+    metadata->data_blocks = metadata->data_grown;
 }
 
 /* The place of `id` among the volumes, whether it is there or not. */
@@ -196,11 +218,6 @@ int sim_thin_metadata_release(struct dmi_sim *sim, struct thin_metadata *metadat
     }
     metadata->held_root = 0;
     return 0;
-}
-
-static uint64_t bitmaps(uint64_t blocks)
-{
-    return (blocks + BITMAP_ENTRIES - 1) / BITMAP_ENTRIES;
 }
 
 uint64_t sim_thin_metadata_used(const struct thin_metadata *metadata)

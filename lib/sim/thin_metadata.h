@@ -24,7 +24,8 @@ struct thin_metadata {
     uint32_t block_size; /* of data, in sectors */
     uint64_t transaction_id;
     uint64_t data_blocks, metadata_blocks;
-    uint64_t held_root; /* 0: none */
+    uint64_t data_grown; /* data_blocks of the next commit */
+    uint64_t held_root;  /* 0: none */
     uint32_t last_root;
     uint32_t roots;              /* in use */
     struct thin_volume *volumes; /* by id */
@@ -42,6 +43,13 @@ uint64_t sim_thin_metadata_size(const struct sim_bdev *bdev);
  */
 int sim_thin_metadata_open(struct dmi_sim *sim, struct sim_bdev *bdev, uint32_t block_size,
                            bool format, struct thin_metadata **ret_metadata);
+
+/*
+ * More room for data, which shows after a commit. -EPERM: a pool that is read-only has no
+ * block to describe it in.
+ */
+int sim_thin_metadata_grow_data(struct thin_metadata *metadata, uint64_t blocks, bool read_only);
+void sim_thin_metadata_commit(struct thin_metadata *metadata);
 
 /* -ENODATA: no such volume; -EEXIST, -EBUSY (it is open), -ENOMEM. */
 int sim_thin_metadata_create(struct thin_metadata *metadata, uint64_t id);

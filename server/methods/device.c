@@ -78,17 +78,21 @@ int method_device_remove(struct call *call, const struct device_remove_params *p
     if (rc < 0) {
         return rc;
     }
-    char *name = arena_copy(&call->arena, info.name, strlen(info.name));
-    if (!name) {
-        return -ENOMEM;
-    }
+    call->info = info;
     *result = (struct device_remove_result){
-        .name = name,
-        .has_name_exact = !text_is_utf8(name),
+        .name = call->info.name,
+        .has_name_exact = !text_is_utf8(call->info.name),
         .deferred = info.flags & DMI_DEFERRED_REMOVE,
         .flags = info.flags & DMI_KNOWN_FLAGS,
     };
     return 0;
+}
+
+static int fail_look(struct call *call, int rc)
+{
+    (void)call_fail_kernel(call, rc);
+    call->failure.data.state = "the change was made; only the look at it afterwards failed";
+    return CALL_FAILED;
 }
 
 /* The kernel's answer to a rename still bears the old name: ask again by the new one. */
@@ -100,9 +104,7 @@ static int info_by_name(struct call *call, const char *name, uint32_t flags,
     int rc = dmi_device_status(&call->dm, &id, 0, &info);
 
     if (rc < 0) {
-        (void)call_fail_kernel(call, rc);
-        call->failure.data.state = "the change was made; only the look at it afterwards failed";
-        return CALL_FAILED;
+        return fail_look(call, rc);
     }
     info.flags |= flags & DMI_UEVENT_GENERATED;
     return call_info(call, &info, result);
@@ -251,8 +253,9 @@ int method_device_set_geometry(struct call *call, const struct device_set_geomet
     struct dmi_info info;
     int rc = dmi_device_set_geometry(&call->dm, &id, &geometry, &info);
 
-    if (rc == 0) {
-        rc = dmi_device_status(&call->dm, &id, 0, &info); /* the kernel's own answer is empty */
+    if (rc < 0) {
+        return rc;
     }
-    return rc < 0 ? rc : call_info(call, &info, result);
+    rc = dmi_device_status(&call->dm, &id, 0, &info); /* the kernel's own answer is empty */
+    return rc < 0 ? fail_look(call, rc) : call_info(call, &info, result);
 }

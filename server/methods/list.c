@@ -96,25 +96,40 @@ static int sort_out(struct call *call, const struct dmi_device_list *before,
     return 0;
 }
 
+/* What is left is only known from another list. */
+static int remove_them(struct call *call, uint32_t flags, const struct dmi_device_list *before,
+                       struct remove_all_result *result)
+{
+    struct dmi_device_list *after = NULL;
+    int rc = dmi_remove_all(&call->dm, flags);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = list(call, NULL, NULL, &after);
+    if (rc == 0) {
+        dmi_device_list_sort(after);
+        rc = sort_out(call, before, after, result);
+    }
+    if (rc < 0) {
+        (void)call_fail_kernel(call, rc);
+        call->failure.data.state = "all that were not open were removed; only the look at what is "
+                                   "left failed";
+        return CALL_FAILED;
+    }
+    return 0;
+}
+
 int method_remove_all(struct call *call, const struct remove_all_params *params,
                       struct remove_all_result *result)
 {
     struct dmi_device_list *before = NULL;
-    struct dmi_device_list *after = NULL;
     int rc = list(call, NULL, NULL, &before);
 
-    if (rc == 0 && params->confirm) {
-        rc = dmi_remove_all(&call->dm, params->flags);
-    }
-    if (rc == 0 && params->confirm) {
-        rc = list(call, NULL, NULL, &after);
-    }
-    if (rc != 0) {
+    if (rc < 0) {
         return rc;
     }
-    if (after) {
-        dmi_device_list_sort(after);
-    }
     result->confirmed = params->confirm;
-    return sort_out(call, before, after, result);
+    return params->confirm ? remove_them(call, params->flags, before, result)
+                           : sort_out(call, before, NULL, result);
 }

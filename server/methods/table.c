@@ -178,21 +178,19 @@ int method_target_msg(struct call *call, const struct target_msg_params *params,
     struct dmi_message *message = call_alloc(call, 1, sizeof(*message));
     uint32_t flags = params->flags;
 
-    if (!message) {
-        return -ENOMEM;
+    /* Owned before it is sent: from then on nothing may fail. */
+    int rc = message ? call_own(call, message, release_message) : -ENOMEM;
+    if (rc < 0) {
+        return rc;
     }
     if (strncmp(params->message, "key", strlen("key")) == 0) {
         flags |= DMI_SECURE_DATA;
     }
-    int rc = dmi_target_msg(&call->dm, &id, params->sector, params->message, flags,
-                            params->max_output, message);
+    rc = dmi_target_msg(&call->dm, &id, params->sector, params->message, flags, params->max_output,
+                        message);
     if (rc < 0) {
         return fail_message(call, &id, params, rc);
     }
-    rc = call_own(call, message, release_message);
-    if (rc == 0) {
-        result->output = message->output;
-        rc = call_info(call, &message->info, &result->info);
-    }
-    return rc;
+    result->output = message->output;
+    return call_info(call, &message->info, &result->info);
 }

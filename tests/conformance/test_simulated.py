@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated kernel answers as the real one did when the scenarios were recorded."""
 
+import covered
 import play
 import pytest
 
@@ -19,3 +20,15 @@ def test_scenario(world, expected, file, scenario):
 def test_nothing_is_expected_of_scenarios_that_are_gone(expected):
     for path in play.SCENARIOS.glob("*.json"):
         assert list(expected[path.name]) == list(play.load(path)), f"record {path.name} anew"
+
+
+def test_the_scenarios_cover_every_command_flag_and_error(expected):
+    assert sorted(covered.missing(expected)) == []
+
+
+def test_no_exemption_is_needless(expected):
+    assert sorted(covered.needless(expected)) == []
+
+
+def test_there_are_at_least_150_scenarios():
+    assert sum(len(play.load(path)) for path in play.SCENARIOS.glob("*.json")) >= 150

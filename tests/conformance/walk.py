@@ -12,8 +12,8 @@ the real kernel then follows: it gets the same bytes, and must answer the same b
 the same numbers and paths in both worlds, and minors are given out in the same way. Many steps go in one batch: in
 the emulated machine it is round trips that take time.
 
-After each step all that table_status says of both tables of the device that was meant is looked at, and after every
-tenth all that there is to know of all devices. The first difference is reported with the calls that led to it, after
+After each step that was done all that table_status says of both tables of the device that was meant is looked at,
+and after every twentieth step all that there is to know of all devices. The first difference is reported with the calls that led to it, after
 as many of them as possible were taken out.
 """
 
@@ -33,11 +33,14 @@ DISKS = [{"sectors": 2048}, {"sectors": 2048}, {"sectors": 1024, "block_size": 4
 TARGETS = ("zero", "delay", "flakey", "crypt", "snapshot", "thin-pool")
 NAMES = ["n0", "n1", "n2", "n3", "n4", "pool", "x" * 127]
 UUIDS = ["U0", "U1", "U2", "u" * 128]
-FULL_EVERY = 10
-SETTLE_TRIES, SETTLE_SECONDS = 40, 0.05
+FULL_EVERY = 20
+SETTLE_TRIES, SETTLE_SECONDS, GONE_SECONDS = 40, 0.05, 10
 SHRINK_TRIES, SHRINK_SECONDS = 300, 120
+SHOWN = 100  # calls of a report
 STRIDE = 100  # ids of one step's requests
 KEY = "000102030405060708090a0b0c0d0e0f"
+CIPHER = "aes-cbc-plain"
+MODPROBE = pathlib.Path("/proc/sys/kernel/modprobe")
 
 
 # --- what is called -----------------------------------------------------------------------------------------------
@@ -108,7 +111,7 @@ class Maker:
         return ["device_remove", {**self.ref(), **self.flags("DEFERRED_REMOVE")}]
 
     def remove_all(self):
-        return ["remove_all", {"confirm": self.chance(0.7), **self.flags("DEFERRED_REMOVE")}]
+        return ["remove_all", {"confirm": self.chance(0.7)}]
 
     def look(self):
         method = self.pick("device_status", "table_status", "table_deps")
@@ -204,7 +207,7 @@ class Maker:
             chunk = length // stripes if self.chance(0.8) else 8
             return f"striped {stripes} {chunk}" + f" {self.under()} {self.offset()}" * stripes
         words = {"linear": "{0} {1}", "delay": "{0} {1} 10", "flakey": "{0} {1} 5 5",
-                 "crypt": f"aes-cbc-plain {KEY} 0 {{0}} {{1}}"}[kind]
+                 "crypt": f"{CIPHER} {KEY} 0 {{0}} {{1}}"}[kind]
         return f"{kind} {words.format(self.under(), self.offset())}"
 
     def spoil(self, table):
@@ -234,17 +237,20 @@ class Maker:
 class Guard:
     """Knows of each device what decides whether a call is safe, from the replies.
 
-    Left out are: a rename or a uuid, once a device that had a live and an inactive table was cleared and not loaded
-    since (Linux 6.1's dm-ima.c then shares one buffer between both tables, a rename frees it, and the next load or
-    remove frees it again: load, resume, load, clear, rename, load); suspending or resuming a device that is suspended
-    from inside (a volume of a suspended pool), which waits until somebody resumes the pool.
+    Left out are: a rename or a uuid, once a device that was resumed or renamed before had its inactive table cleared
+    and got no other since (Linux 6.1's dm-ima.c then shares one buffer between both tables, a rename frees it, and
+    the next load or remove frees it again: rename, load, clear, rename, load); suspending or resuming a device that is suspended
+    from inside (a volume of a suspended pool), which waits until somebody resumes the pool; marking a device for
+    removal that stands on itself, and putting a marked one on itself: the call that takes it off is overtaken, or
+    not, by its removal.
     """
 
     def __init__(self):
         self.flags = {}  # of a device, by number
         self.numbers = {}  # by name
         self.uuids = {}
-        self.shared = set()  # numbers
+        self.measured = set()  # numbers whose live table has a buffer in dm-ima.c
+        self.shared = set()  # those whose inactive table has the same one
 
     def number(self, params):
         """The device that is meant, or None."""
@@ -261,6 +267,10 @@ class Guard:
         self.uuids[info["uuid"]] = number
         self.flags[number] = set(info.get("flags", self.flags.get(number, ())))
 
+    def forget_buffers(self, number):
+        self.measured.discard(number)
+        self.shared.discard(number)
+
     def forget(self, number):
         for table in (self.numbers, self.uuids):
             for key in [key for key, value in table.items() if value == number]:
@@ -268,32 +278,43 @@ class Guard:
 
     def learn(self, method, params, result):
         if method == "device_create":
-            self.shared.discard((result["device"]["major"], result["device"]["minor"]))
+            self.forget_buffers((result["device"]["major"], result["device"]["minor"]))
         number = self.number(params)
         before = self.flags.get(number, set())
-        if method == "table_clear" and {"DM_ACTIVE_PRESENT", "DM_INACTIVE_PRESENT"} <= before:
+        if method in ("device_resume", "device_rename", "device_set_uuid"):
+            self.measured.add(number)
+        if method == "table_clear" and "DM_INACTIVE_PRESENT" in before and number in self.measured:
             self.shared.add(number)
         if method == "table_load":
             self.shared.discard(number)
+        if method == "device_remove" and result["deferred"] and number in self.flags:
+            self.flags[number].add("DM_DEFERRED_REMOVE")
         info = result.get("info", result)
         if isinstance(info, dict) and "device" in info:
             self.learn_device(info)
 
     def learn_list(self, devices):
-        """A whole list: those that are not in it are gone."""
+        """A whole list. Returns the numbers of those that are gone."""
         there = {(each["device"]["major"], each["device"]["minor"]) for each in devices}
-        for number in set(self.flags) - there:
+        gone = set(self.flags) - there
+        for number in gone:
             self.forget(number)
             del self.flags[number]
-            self.shared.discard(number)
+            self.forget_buffers(number)
         for each in devices:
             number = (each["device"]["major"], each["device"]["minor"])
             flags = self.flags.get(number, set())
             self.learn_device(each)
             self.flags[number] = flags
+        return gone
 
-    def is_safe(self, method, params, flags):
-        """`flags` are those of the device at this moment."""
+    def is_safe(self, method, params, flags, below):
+        """`flags` are those of the device at this moment, `below` the devices that its tables have open."""
+        number = self.number(params)
+        if method == "device_remove" and "DM_DEFERRED_REMOVE" in params.get("flags", []):
+            return number not in below
+        if method == "table_load" and number and "DM_DEFERRED_REMOVE" in flags:
+            return not any(f"{number[0]}:{number[1]} " in line["params"] for line in params["targets"])
         if method in ("device_rename", "device_set_uuid"):
             return self.number({"name": params["name"]}) not in self.shared
         if method in ("device_suspend", "device_resume"):
@@ -324,6 +345,22 @@ class Side:
         if self.client.dev_majors()["majors"] != [MAJOR]:
             raise RuntimeError(f"walks need device-mapper's major to be {MAJOR}, as in the simulated kernel")
         self.disks = [self.add_disk(number, options) for number, options in zip(DISK_NUMBERS, DISKS)]
+        self.load_cipher()
+        self.modprobe = MODPROBE.read_text(encoding="ascii") if world.kind == "kernel" else ""
+        self.set_modprobe("\n")
+
+    def set_modprobe(self, path):
+        """Without it no table with an unknown number or type starts a process that finds no module for it."""
+        if self.modprobe:
+            MODPROBE.write_text(path, encoding="ascii")
+
+    def load_cipher(self):
+        """Its modules come with the first table."""
+        self.client.device_create(name="cipher")
+        number = self.disks[0].number
+        line = f"0 8 crypt {CIPHER} {KEY} 0 {number['major']}:{number['minor']} 0"
+        self.client.table_load(**play.expand({"name": "cipher", "table": [line]}))
+        self.client.device_remove(name="cipher")
 
     def add_disk(self, number, options):
         if self.world.kind == "simulated":
@@ -350,11 +387,23 @@ class Side:
         self.holds.pop(which)()
         return "released"
 
+    def gone(self, minor):
+        """Waits until the kernel has freed the minor of a device that it removed by itself, or another has it."""
+        node = pathlib.Path(f"/sys/block/dm-{minor}")
+        if self.world.kind == "kernel":
+            deadline = time.monotonic() + GONE_SECONDS
+            while node.exists() and time.monotonic() < deadline:
+                time.sleep(SETTLE_SECONDS)
+            time.sleep(SETTLE_SECONDS)
+        return "gone"
+
     def answer(self, kind, what):
         """The answer to one exchange of a plan."""
-        return {"calls": self.ask, "look": self.ask, "hold": self.hold, "release": self.release}[kind](what)
+        return {"calls": self.ask, "look": self.ask, "hold": self.hold, "release": self.release,
+                "gone": self.gone}[kind](what)
 
     def close(self):
+        self.set_modprobe(self.modprobe)
         while self.holds:
             self.holds.pop()()
         play.remove_all_devices(self.client)
@@ -367,7 +416,7 @@ class Planner:
 
     A plan is a list of exchanges (kind, what was asked, what was answered). `calls` is a batch of steps and looks,
     `look` a batch that changes nothing and may be asked again until the kernel has done what it does later,
-    `hold` and `release` open and close a device.
+    `hold` and `release` open and close a device; `gone` waits for what follows a removal.
     """
 
     def __init__(self, side):
@@ -379,7 +428,8 @@ class Planner:
         self.exchanges = []
         self.lines, self.answers = [], []
         self.step = 0
-        self.marked = False
+        self.touched = None  # the device that the step was done to
+        self.marked = False  # some device is to be removed as soon as nobody has it open
         self.seen = {}  # how often what was answered
 
     def run(self, calls):
@@ -387,7 +437,7 @@ class Planner:
             self.count = 0
             self.take(method, params)
             if self.marked or self.step % FULL_EVERY == FULL_EVERY - 1:
-                self.look_at_all()
+                self.look_around()
         self.flush()
         return self.exchanges
 
@@ -434,7 +484,8 @@ class Planner:
             if number:
                 self.exchange("hold", number[1])
             return
-        if not self.guard.is_safe(method, filled, self.flags_now(number)):
+        self.touched = None
+        if not self.guard.is_safe(method, filled, self.flags_now(number), self.below(number)):
             self.note("left out")
             return
         reply = self.send(method, filled)
@@ -442,9 +493,9 @@ class Planner:
         if "result" in reply:
             self.guard.learn(method, filled, reply["result"])
             self.marked |= "DM_DEFERRED_REMOVE" in filled.get("flags", [])
-        number = self.guard.number(filled) or number
-        if number in self.guard.flags and not self.marked:
-            self.look_at(number, STATUSES)
+            self.touched = self.guard.number(filled) or number
+            if self.touched in self.guard.flags and not self.marked:
+                self.look_at(self.touched, STATUSES)
 
     def note(self, what):
         self.seen[what] = self.seen.get(what, 0) + 1
@@ -458,20 +509,38 @@ class Planner:
         except play.RpcError:
             return set()
 
+    def below(self, number):
+        """What both tables of a device have open; asked outside the plan."""
+        found = set()
+        for flags in ([], ["DM_QUERY_INACTIVE_TABLE"]) if number in self.guard.flags else ():
+            try:
+                deps = self.side.client.table_deps(device={"major": number[0], "minor": number[1]}, flags=flags)
+            except play.RpcError:
+                return found
+            found |= {(each["major"], each["minor"]) for each in deps["devices"]}
+        return found
+
     def look_at(self, number, looks):
         for method, flags in looks:
             reply = self.send(method, {"device": {"major": number[0], "minor": number[1]}, "flags": flags})
             if method == "device_status" and not flags and "result" in reply:
                 self.guard.learn_device(reply["result"])
 
-    def look_at_all(self):
+    def look_around(self):
+        """At all there is, now and then; until then at which devices there are, and at the one that was meant."""
         if self.marked:
             self.flush()
         devices = self.send("list_devices", {})["result"]["devices"]
-        self.guard.learn_list(devices)
-        for each in devices:
-            self.look_at((each["device"]["major"], each["device"]["minor"]), EVERYTHING)
+        gone = self.guard.learn_list(devices)
+        if self.step % FULL_EVERY == FULL_EVERY - 1:
+            for each in devices:
+                self.look_at((each["device"]["major"], each["device"]["minor"]), EVERYTHING)
+        elif self.touched in self.guard.flags:
+            self.look_at(self.touched, STATUSES)
         self.flush("look" if self.marked else "calls")
+        if self.marked:
+            for _, minor in sorted(gone):
+                self.exchange("gone", minor)
         self.marked = any("DM_DEFERRED_REMOVE" in flags for flags in self.guard.flags.values())
 
 
@@ -527,9 +596,9 @@ def try_plan(exchanges, world):
     return None
 
 
-def shrink(calls, difference, real, simulated):
+def shrink(calls, difference, real, simulated, seconds):
     """Fewer calls that still lead to a difference, and that difference."""
-    deadline, tries, size = time.monotonic() + SHRINK_SECONDS, 0, max(1, len(calls) // 2)
+    deadline, tries, size = time.monotonic() + seconds, 0, max(1, len(calls) // 2)
     while size and time.monotonic() < deadline:
         start, removed = 0, False
         while start < len(calls) and tries < SHRINK_TRIES and time.monotonic() < deadline:
@@ -557,7 +626,7 @@ def pairs(one, other, path=""):
 
 
 def show(calls, difference):
-    lines = [f"  {method} {json.dumps(params)}" for method, params in calls]
+    lines = [f"  {method} {json.dumps(params)}" for method, params in calls[-SHOWN:]]
     lines.append(f"  then to {json.dumps(difference.asked)}")
     for path, simulated, real in list(pairs(difference.planned, difference.answered))[:12]:
         lines += [f"  at {path or '/'}:", f"    real:      {json.dumps(real)[:600]}",
@@ -565,13 +634,13 @@ def show(calls, difference):
     return "\n".join(lines)
 
 
-def report(seed, steps, difference, real, simulated):
-    """The difference that a walk led to, with few calls."""
+def report(seed, steps, difference, real, simulated, seconds=SHRINK_SECONDS):
+    """The difference that a walk led to, with as few calls as can be found in so many seconds."""
     print(f"seed {seed}, step {difference.step}:\n{show([], difference)}", flush=True)
     calls = Maker(seed).calls(steps)
     if difference.step:
         calls = calls[:difference.step + 1]
-    calls, difference = shrink(calls, difference, real, simulated)
+    calls, difference = shrink(calls, difference, real, simulated, seconds)
     return show(calls, difference)
 
 
@@ -602,12 +671,12 @@ def read_plan(path):
             yield json.loads(line)
 
 
-def follow_plan(path, real, simulated):
-    """Returns a report of the first difference, or None."""
+def follow_plan(path, real, simulated, seconds=SHRINK_SECONDS):
+    """Returns a report of the first difference, for which it takes so many seconds, or None."""
     lines = read_plan(path)
     head = next(lines)
     difference = try_plan(lines, real)
-    return report(head["seed"], head["steps"], difference, real, simulated) if difference else None
+    return report(head["seed"], head["steps"], difference, real, simulated, seconds) if difference else None
 
 
 def main():

@@ -13,7 +13,7 @@ from dmrpc import TIMEOUT, Client
 NOBODY = 65534
 NOFLUSH = 1 << 11
 # Methods that never ask the kernel.
-OWN = {"rpc.discover", "server_info"}
+OWN = {"rpc.discover", "server_info", "server_stats"}
 
 
 def params_of(method, name):

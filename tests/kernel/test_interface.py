@@ -58,6 +58,15 @@ def test_the_server_says_that_it_serves_the_kernel(client, daemon):
     assert info["pid"] == daemon.process.pid
 
 
+def test_the_server_counts_its_calls(client):
+    def versions():
+        return next(row["ended"] for row in client.server_stats()["calls"] if row["method"] == "version")
+
+    before = versions()
+    client.version()
+    assert versions() == before + 1
+
+
 def test_discover_answers_the_document_of_this_tree(client):
     document = client.call("rpc.discover")
     assert document == json.loads(DOCUMENT.read_text(encoding="utf-8"))

@@ -112,6 +112,10 @@ def test_lines_past_the_limit_are_reply_too_large(small, devices):
     assert small.device_status(name=info["name"])["target_count"] == 200
 
 
+def test_the_document_is_past_the_smallest_limit(small):
+    fails(lambda: small.call("rpc.discover"), "reply_too_large", limit=SMALL)
+
+
 def test_deps_past_the_limit_are_reply_too_large(small, client, devices):
     # Large minors take more room.
     lower = [devices.make([line(0, 8, "zero")], minor=1000000 + number)

@@ -271,6 +271,10 @@ def schema(document, name):
     return document["components"]["schemas"][name]
 
 
+def metric(document, name, member):
+    return schema(document, name)["properties"][member]["x-metric"]
+
+
 def drop_error(document, method_name, name):
     errors = method(document, method_name)["errors"]
     errors.remove({"$ref": f"#/components/errors/{name}"})
@@ -399,6 +403,41 @@ MUTATIONS = {
                                         "device_not_found is not declared"),
     "error twice": (lambda d: add_error(d, "version", "kernel_error"), "uniqueItems"),
     "errors out of order": (lambda d: method(d, "version")["errors"].reverse(), "not in the order of"),
+    # metrics
+    "number without a metric": (lambda d: schema(d, "Stats")["properties"]["waits"].pop("x-metric"),
+                                "waits: what is told in Stats needs x-metric"),
+    "entry's number without a metric": (lambda d: schema(d, "ErrorStats")["properties"]["given"].pop("x-metric"),
+                                        "given: what is told in Stats needs x-metric"),
+    "metric of something else": (lambda d: schema(d, "Device")["properties"]["major"].update(
+        {"x-metric": {"name": "dmrpc_major", "type": "gauge"}}), "only Stats and the entries of its lists"),
+    "metric twice": (lambda d: metric(d, "Stats", "workers").update(name="dmrpc_waits"),
+                     "the metric dmrpc_waits stands twice"),
+    "counter that is not _total": (lambda d: metric(d, "MethodStats", "ended").update(name="dmrpc_calls"),
+                                   "counter: its name ends in _total"),
+    "gauge that is _total": (lambda d: metric(d, "Stats", "waits").update(name="dmrpc_waits_total"),
+                             "counter: its name ends in _total"),
+    "gauge that is _info": (lambda d: metric(d, "Stats", "waits").update(name="dmrpc_waits_info"),
+                            "info: its name ends in _info"),
+    "unit that the name does not end in": (lambda d: metric(d, "Stats", "waits").update(unit="bytes"),
+                                           "the unit is what the name ends in"),
+    "name with a unit that is not given": (lambda d: metric(d, "ProtocolStats", "sent_bytes").pop("unit"),
+                                           "the unit is what the name ends in"),
+    "unknown unit": (lambda d: metric(d, "Stats", "duration").update(unit="minutes"), "'minutes' is not one of"),
+    "number as a histogram": (lambda d: metric(d, "Stats", "waits").update(type="histogram"),
+                              "this does not fit the type histogram"),
+    "histogram as a number": (lambda d: metric(d, "Stats", "duration").update(type="gauge"), "this does not fit the type gauge"),
+    "number as an info": (lambda d: metric(d, "Stats", "waits").update(type="info"), "this does not fit the type info"),
+    "info with a number": (lambda d: schema(d, "BuildStats")["properties"]["api"].update(
+        type="integer", minimum=0, maximum=1), "this does not fit the type info"),
+    "counter that may be negative": (lambda d: schema(d, "Stats")["properties"]["limited"].update(minimum=-1),
+                                     "this does not fit the type counter"),
+    "statistics that may be missing": (lambda d: schema(d, "Stats")["required"].remove("waits"), "is always there"),
+    "list in a list": (lambda d: schema(d, "MethodStats")["properties"]["ended"].update(
+        {"$ref": "#/components/schemas/Histogram"}), "has numbers, and strings as their labels"),
+    "entries without a label": (lambda d: schema(d, "ErrorStats")["properties"]["error"].update(
+        {"$ref": "#/components/schemas/ErrorNumber"}) or d["components"]["schemas"].update(
+        ErrorNumber={"type": "integer", "minimum": 0, "maximum": 1, "description": "A number."}),
+                                "needs a string as its label"),
     # examples
     "no example": (lambda d: method(d, "version").pop("examples"), "'examples' is a required property"),
     "example without a required param": (lambda d: example_params(d, "target_version").clear(),

@@ -210,14 +210,8 @@ static void test_info(void **state)
     assert_int_equal(call_info(&call, &info, &result), 0);
     assert_false(result.has_name_exact);
     assert_null(result.uuid);
+    assert_null(call.arena.blocks); /* what was done can be told where there is no memory */
     call_done(&call);
-
-    for (long at = 0; at < 1; at++) {
-        memory_fail_at(at);
-        assert_int_equal(call_info(&call, &info, &result), -ENOMEM);
-        memory_fail_at(-1);
-        call_done(&call);
-    }
 }
 
 int main(void)

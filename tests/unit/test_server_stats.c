@@ -266,6 +266,13 @@ static void test_wait_abandoned(void **state)
 
 /* --- what is looked up --- */
 
+/* A thread that has nothing to do stays for a while. */
+static bool is_unused(void *what)
+{
+    const struct stats stats = read_stats(what);
+    return stats.workers == 1 && stats.workers_busy == 0;
+}
+
 static void test_load(void **state)
 {
     struct rig *rig = *state;
@@ -292,6 +299,7 @@ static void test_load(void **state)
     ask_done(&first);
     ask_done(&second);
     budget_give(&rig->budget, 1234);
+    rig_until(rig, is_unused, rig);
     stats = read_stats(rig);
     assert_int_equal(stats.pending, 0);
     assert_int_equal(stats.held_bytes, 0);
