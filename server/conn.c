@@ -10,17 +10,22 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "buffer.h"
+#include "container_of.h"
 #include "http.h"
 #include "rpc.h"
 
 enum {
-    DOCUMENTS_A_TURN = 32,      /* then other connections have theirs */
+    DOCUMENTS_A_TURN = 32,      /* then other connections have theirs; */
+    BYTES_A_TURN = 8192,        /* the same for longer documents */
     LINGER_BYTES = 1024 * 1024, /* of unread input that are drained before a close, */
     LINGER_SECONDS = 1,         /* and for how long */
+    CLOSING_SECONDS = 1,        /* how long, at the server's end, what comes is still refused */
+    MOST_REFUSED = 64           /* connections that are only told why they are not served */
 };
 
 struct conn {
@@ -28,9 +33,10 @@ struct conn {
     struct conn *next, *previous;
     int fd;
     struct peer peer;
+    struct conns_user *user; /* NULL: it is only told why it is not served */
     ev_io reader, writer;
-    ev_timer turn;  /* there is more to do in the next turn of the loop */
-    ev_timer stall; /* the peer does not read */
+    struct turn turn; /* there is more to do, when others have had their turn */
+    ev_timer stall;   /* the peer does not read */
     ev_timer linger;
 
     struct buffer in; /* not served yet */
@@ -42,6 +48,7 @@ struct conn {
     struct rpc *parked;  /* a list: calls that wait for events */
 
     bool greeted; /* its first byte has been seen */
+    bool floods;  /* the last read brought all that it could */
     bool eof;     /* the peer sends no more */
     bool closing; /* nothing more is served; what is owed is written, then it ends */
     bool lingering;
@@ -55,6 +62,11 @@ static void pump(struct conn *conn);
 static struct ev_loop *loop_of(const struct conn *conn)
 {
     return conn->conns->dispatcher->loop;
+}
+
+static struct turns *turns_of(const struct conn *conn)
+{
+    return &conn->conns->dispatcher->turns;
 }
 
 static const struct limits *limits_of(const struct conn *conn)
@@ -78,9 +90,44 @@ static void stop_watchers(struct conn *conn)
 {
     ev_io_stop(loop_of(conn), &conn->reader);
     ev_io_stop(loop_of(conn), &conn->writer);
-    ev_timer_stop(loop_of(conn), &conn->turn);
+    turns_remove(turns_of(conn), &conn->turn);
     ev_timer_stop(loop_of(conn), &conn->stall);
     ev_timer_stop(loop_of(conn), &conn->linger);
+}
+
+/* NULL where there is no memory. */
+static struct conns_user *user_add(struct conns *conns, uid_t uid)
+{
+    struct conns_user *user = conns->users;
+
+    while (user && user->uid != uid) {
+        user = user->next;
+    }
+    if (!user) {
+        user = calloc(1, sizeof(*user));
+        if (!user) {
+            return NULL;
+        }
+        *user = (struct conns_user){.next = conns->users, .uid = uid};
+        conns->users = user;
+    }
+    user->count++;
+    conns->count++;
+    return user;
+}
+
+static void user_remove(struct conns *conns, struct conns_user *user)
+{
+    struct conns_user **at = &conns->users;
+
+    conns->count--;
+    if (--user->count == 0) {
+        while (*at != user) {
+            at = &(*at)->next;
+        }
+        *at = user->next;
+        free(user);
+    }
 }
 
 static void conn_free(struct conn *conn)
@@ -112,8 +159,12 @@ static void conn_free(struct conn *conn)
     if (conn->next) {
         conn->next->previous = conn->previous;
     }
-    conns->count--;
-    traffic_of(conn)->open--;
+    if (conn->user) {
+        user_remove(conns, conn->user);
+        traffic_of(conn)->open--;
+    } else {
+        conns->refused--;
+    }
     free(conn);
     if (conns->closing && conns->count == 0) {
         conns->empty(conns);
@@ -186,11 +237,9 @@ static void on_rpc_ended(struct rpc *rpc)
     pump(conn);
 }
 
-static void serve(struct conn *conn, const char *text, size_t length)
+static void begun(struct conn *conn, struct rpc *rpc, bool ended)
 {
-    struct rpc *rpc;
-
-    if (rpc_begin(conn->conns->dispatcher, &conn->peer, text, length, conn, on_rpc_ended, &rpc)) {
+    if (ended) {
         collect(conn, rpc);
     } else if (!rpc) {
         refuse_memory(conn);
@@ -199,6 +248,35 @@ static void serve(struct conn *conn, const char *text, size_t length)
     } else {
         conn->current = rpc;
     }
+}
+
+static void serve(struct conn *conn, const char *text, size_t length)
+{
+    struct rpc *rpc;
+    bool ended =
+        rpc_begin(conn->conns->dispatcher, &conn->peer, text, length, conn, on_rpc_ended, &rpc);
+
+    begun(conn, rpc, ended);
+}
+
+/* A long text that is at the front of what is kept; what is behind it is kept anew. */
+static void serve_kept(struct conn *conn, size_t length)
+{
+    struct dispatcher *dispatcher = conn->conns->dispatcher;
+    struct buffer whole = conn->in;
+    const char *rest = whole.bytes + whole.start + length;
+    struct rpc *rpc;
+
+    conn->in = (struct buffer){0};
+    if (whole.start + length < whole.end &&
+        !buffer_append(&conn->in, dispatcher->budget, rest, whole.end - whole.start - length)) {
+        buffer_done(&whole, dispatcher->budget);
+        refuse_memory(conn);
+        return;
+    }
+    bool ended = rpc_begin_kept(dispatcher, &conn->peer, &whole, length, conn, on_rpc_ended, &rpc);
+    buffer_done(&whole, dispatcher->budget);
+    begun(conn, rpc, ended);
 }
 
 static bool may_serve(const struct conn *conn)
@@ -220,14 +298,15 @@ static void refuse_scan(struct conn *conn, enum scan_result result)
 static size_t consume(struct conn *conn, const char *bytes, size_t length)
 {
     const struct limits *limits = limits_of(conn);
+    const bool kept = conn->in.bytes;
     const struct scan_limits scan_limits = {limits->request_bytes, limits->depth, limits->values};
     size_t start = 0;
     size_t used;
     size_t blank;
 
     for (int i = 0; may_serve(conn) && start + conn->scanned < length; i++) {
-        if (i == DOCUMENTS_A_TURN) {
-            ev_timer_start(loop_of(conn), &conn->turn);
+        if (i == DOCUMENTS_A_TURN || (i > 0 && start >= BYTES_A_TURN)) {
+            turns_add(turns_of(conn), &conn->turn);
             break;
         }
         size_t at = start + conn->scanned;
@@ -238,6 +317,11 @@ static size_t consume(struct conn *conn, const char *bytes, size_t length)
         if (result == SCAN_DOCUMENT) {
             size_t document = conn->scanned;
             conn->scanned = 0;
+            if (kept && document > CONN_READ_BYTES) {
+                conn->in.start += start;
+                serve_kept(conn, document);
+                return 0;
+            }
             start += document;
             serve(conn, bytes + start - document, document);
         } else if (result != SCAN_MORE) {
@@ -266,7 +350,8 @@ static void consume_kept(struct conn *conn)
     struct buffer *in = &conn->in;
 
     if (in->bytes) {
-        in->start += consume(conn, in->bytes + in->start, in->end - in->start);
+        size_t done = consume(conn, in->bytes + in->start, in->end - in->start);
+        in->start += done;
         if (in->start == in->end || conn->closing) {
             in_free(conn);
         }
@@ -316,17 +401,12 @@ static void linger_read(struct conn *conn, size_t length)
     conn->broken = conn->broken || conn->lingered > LINGER_BYTES;
 }
 
-static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+static void receive(struct conn *conn)
 {
-    struct conn *conn = watcher->data;
     char *buffer = conn->conns->read_buffer;
-
-    (void)loop;
-    (void)events;
-    if (hand_over(conn)) {
-        return;
-    }
     ssize_t n = recv(conn->fd, buffer, CONN_READ_BYTES, MSG_DONTWAIT);
+
+    conn->floods = n == CONN_READ_BYTES;
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
@@ -343,7 +423,18 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
     if (n > 0) {
         explicit_bzero(buffer, (size_t)n);
     }
-    pump(conn);
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct conn *conn = watcher->data;
+
+    (void)loop;
+    (void)events;
+    if (!hand_over(conn)) {
+        receive(conn);
+        pump(conn);
+    }
 }
 
 /* --- output --- */
@@ -395,27 +486,36 @@ static void linger(struct conn *conn)
 
 /* --- what next --- */
 
+/* Input that was held up: replies were unsent, or others had their turn. */
+static bool has_unserved(const struct conn *conn)
+{
+    return conn->in.bytes && conn->in.start + conn->scanned < conn->in.end;
+}
+
 /* Nothing more will come of it, now or later. */
 static bool is_over(struct conn *conn)
 {
     if (conn->broken) {
         return true;
     }
-    bool owes = conn->current || conn->out.length > 0 || ev_is_active(&conn->turn);
+    bool owes = conn->current || conn->out.length > 0 || conn->turn.waits;
     return conn->eof && !owes && (conn->closing || !conn->parked);
 }
 
-static bool wants_input(struct conn *conn)
+static bool wants_input(const struct conn *conn)
 {
-    if (conn->eof) {
-        return false;
-    }
-    return conn->lingering || (may_serve(conn) && !ev_is_active(&conn->turn));
+    return !conn->eof && (conn->lingering || (may_serve(conn) && !has_unserved(conn)));
 }
 
 static void watch(struct conn *conn)
 {
-    if (wants_input(conn)) {
+    bool wants = wants_input(conn);
+
+    /* Who sends more than a read brings waits in line for the next one. */
+    if (wants && conn->floods) {
+        turns_add(turns_of(conn), &conn->turn);
+    }
+    if (wants && !conn->turn.waits) {
         ev_io_start(loop_of(conn), &conn->reader);
     } else {
         ev_io_stop(loop_of(conn), &conn->reader);
@@ -425,28 +525,31 @@ static void watch(struct conn *conn)
     }
 }
 
-/* Input that was held up while replies were unsent. */
-static bool has_unserved(const struct conn *conn)
+/* At the server's end: what the peer had sent by then is read and told so. */
+static bool has_unread(const struct conn *conn)
 {
-    return conn->in.bytes && conn->in.start + conn->scanned < conn->in.end;
+    int unread;
+
+    return !conn->eof && !conn->broken && ev_now(loop_of(conn)) < conn->conns->closing_ends &&
+           ioctl(conn->fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
 static void pump(struct conn *conn)
 {
-    if (!ev_is_active(&conn->turn)) {
+    if (!conn->turn.waits) {
         consume_kept(conn);
-        if (conn->eof && may_serve(conn) && !ev_is_active(&conn->turn)) {
+        if (conn->eof && may_serve(conn) && !conn->turn.waits) {
             consume_end(conn);
         }
     }
-    if (conn->conns->closing && !conn->current && !ev_is_active(&conn->turn)) {
+    if (conn->conns->closing && !conn->current && !conn->turn.waits && !has_unread(conn)) {
         conn->closing = true;
     }
     if (!conn->broken) {
         flush(conn);
     }
     if (has_unserved(conn) && may_serve(conn)) {
-        ev_timer_start(loop_of(conn), &conn->turn);
+        turns_add(turns_of(conn), &conn->turn);
     }
     if (conn->closing && !conn->lingering && conn->out.length == 0 && !conn->current) {
         linger(conn);
@@ -458,18 +561,24 @@ static void pump(struct conn *conn)
     }
 }
 
+/* A long reply goes out piece by piece, as others have theirs. */
 static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
 {
-    (void)loop;
+    struct conn *conn = watcher->data;
+
     (void)events;
-    pump(watcher->data);
+    ev_io_stop(loop, watcher);
+    turns_add(turns_of(conn), &conn->turn);
 }
 
-static void on_turn(struct ev_loop *loop, ev_timer *watcher, int events)
+static void on_turn(struct turn *turn)
 {
-    (void)loop;
-    (void)events;
-    pump(watcher->data);
+    struct conn *conn = container_of(turn, struct conn, turn);
+
+    if (conn->floods && wants_input(conn)) {
+        receive(conn);
+    }
+    pump(conn);
 }
 
 static void on_gone(void *who)
@@ -489,7 +598,8 @@ int conns_init(struct conns *conns, struct dispatcher *dispatcher, struct http *
     conns->http = http;
     conns->empty = empty;
     conns->first = NULL;
-    conns->count = 0;
+    conns->count = conns->refused = 0;
+    conns->users = NULL;
     conns->closing = false;
     return hangup_init(&conns->hangup, dispatcher->loop, HANGUP_FULL, on_gone);
 }
@@ -506,6 +616,7 @@ void conns_done(struct conns *conns)
 void conns_close(struct conns *conns)
 {
     conns->closing = true;
+    conns->closing_ends = ev_now(conns->dispatcher->loop) + CLOSING_SECONDS;
     if (conns->count == 0) {
         conns->empty(conns);
     }
@@ -517,19 +628,19 @@ void conns_close(struct conns *conns)
 
 size_t conns_count_user(const struct conns *conns, uid_t uid)
 {
-    size_t count = 0;
+    const struct conns_user *user = conns->users;
 
-    for (const struct conn *conn = conns->first; conn; conn = conn->next) {
-        count += conn->peer.uid == uid;
+    while (user && user->uid != uid) {
+        user = user->next;
     }
-    return count;
+    return user ? user->count : 0;
 }
 
-int conn_new(struct conns *conns, int fd, const struct peer *peer)
+static struct conn *conn_add(struct conns *conns, int fd, const struct peer *peer)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
     if (!conn) {
-        return -ENOMEM;
+        return NULL;
     }
     conn->conns = conns;
     conn->fd = fd;
@@ -537,19 +648,44 @@ int conn_new(struct conns *conns, int fd, const struct peer *peer)
     out_init(&conn->out, SIZE_MAX, conns->dispatcher->budget);
     ev_io_init(&conn->reader, on_readable, fd, EV_READ);
     ev_io_init(&conn->writer, on_writable, fd, EV_WRITE);
-    ev_timer_init(&conn->turn, on_turn, 0., 0.);
+    conn->turn.run = on_turn;
     ev_init(&conn->stall, on_patience_over);
     ev_init(&conn->linger, on_patience_over);
-    conn->reader.data = conn->writer.data = conn->turn.data = conn->stall.data = conn->linger.data =
-        conn;
+    conn->reader.data = conn->writer.data = conn->stall.data = conn->linger.data = conn;
     conn->next = conns->first;
     if (conn->next) {
         conn->next->previous = conn;
     }
     conns->first = conn;
-    conns->count++;
-    traffic_of(conn)->open++;
-    conns->dispatcher->counters.stats.connections_accepted++;
-    watch(conn);
+    return conn;
+}
+
+int conn_new(struct conns *conns, int fd, const struct peer *peer)
+{
+    struct conns_user *user = user_add(conns, peer->uid);
+    struct conn *conn = user ? conn_add(conns, fd, peer) : NULL;
+
+    if (conn) {
+        conn->user = user;
+        traffic_of(conn)->open++;
+        conns->dispatcher->counters.stats.connections_accepted++;
+        watch(conn);
+    } else if (user) {
+        user_remove(conns, user);
+    }
+    return conn ? 0 : -ENOMEM;
+}
+
+int conn_refuse(struct conns *conns, int fd, const struct peer *peer, const struct failure *failure)
+{
+    struct conn *conn = conns->refused < MOST_REFUSED ? conn_add(conns, fd, peer) : NULL;
+
+    if (!conn) {
+        return conns->refused < MOST_REFUSED ? -ENOMEM : -EAGAIN;
+    }
+    conns->refused++;
+    conn->greeted = true;
+    refuse(conn, failure);
+    pump(conn);
     return 0;
 }

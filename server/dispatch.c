@@ -354,6 +354,39 @@ static bool start(struct call *call)
     return false;
 }
 
+static void on_decode(struct job *job)
+{
+    (void)decode_params(container_of(job, struct call, job));
+}
+
+static void on_decoded(struct job *job)
+{
+    struct call *call = container_of(job, struct call, job);
+
+    call->dispatcher->pending--;
+    if (call->failure.id == ERROR_NONE) {
+        (void)start(call); /* false: it runs on a worker */
+        return;
+    }
+    print(call, NULL);
+    call_done(call);
+    stats_ended(&call->dispatcher->counters, call);
+    call->done(call);
+}
+
+/* A table of many lines would hold up every other client while it is decoded in the loop. */
+static bool decode_later(struct call *call, const struct dispatch_request *request)
+{
+    call->job.run = on_decode;
+    call->job.end = on_decoded;
+    if (!request->is_long || call->method->place != PLACE_WORKER || check_load(call) != 0 ||
+        workers_submit(call->dispatcher->workers, &call->job) < 0) {
+        return false;
+    }
+    call->dispatcher->pending++;
+    return true;
+}
+
 bool dispatch_begin(struct dispatcher *dispatcher, struct call *call,
                     const struct dispatch_request *request)
 {
@@ -367,7 +400,10 @@ bool dispatch_begin(struct dispatcher *dispatcher, struct call *call,
     if (json_is_array(call->params_json) && json_array_size(call->params_json) == 0) {
         call->params_json = NULL;
     }
-    if (find_method(call, request) != 0 || decode_params(call) != 0 || check_load(call) != 0) {
+    if (find_method(call, request) == 0 && decode_later(call, request)) {
+        return false;
+    }
+    if (call->failure.id != ERROR_NONE || decode_params(call) != 0 || check_load(call) != 0) {
         print(call, NULL);
         call_done(call);
     } else {

@@ -17,6 +17,7 @@
 #include "call.h"
 #include "order.h"
 #include "stats.h"
+#include "turns.h"
 #include "workers.h"
 
 struct waits;
@@ -28,6 +29,7 @@ struct dispatcher {
     struct workers *workers;
     struct waits *waits;
     struct order order;
+    struct turns turns;
     size_t pending; /* calls that wait for their turn or for a worker, or run on one */
     bool closing;   /* new calls are refused: the server is shutting down */
     struct counters counters;
@@ -38,6 +40,7 @@ struct dispatch_request {
     const struct peer *peer;
     const char *method;
     bool batch;
+    bool is_long; /* too long for its params to be decoded in the loop */
 };
 
 /*

@@ -103,7 +103,9 @@ bool order_enter(struct order *order, struct order_entry *entry)
     }
     order->last = entry;
     order->count++;
+    order->changes++;
     entry->running = is_free_now(entry);
+    order->waiting += !entry->running;
     return entry->running;
 }
 
@@ -121,29 +123,87 @@ static void unlink_entry(struct order *order, struct order_entry *entry)
     }
     entry->entered = false;
     order->count--;
+    order->waiting -= !entry->running;
+    order->changes++;
 }
 
-/* The first that can start now. A start may itself enter and leave: begin anew each time. */
-static struct order_entry *next_free(struct order *order)
+/*
+ * The keys of entries that have been gone through, as bits: what is not in here
+ * shares no key with any of them. With thousands in line this saves comparing each
+ * with each.
+ */
+enum { SEEN_BITS = 65536 };
+
+struct seen {
+    bool any, all;
+    uint64_t bits[SEEN_BITS / 64];
+};
+
+static void seen_add(struct seen *seen, const struct order_entry *entry)
 {
-    for (struct order_entry *e = order->first; e; e = e->next) {
-        if (!e->running && is_free_now(e)) {
-            return e;
+    seen->any = true;
+    seen->all = seen->all || entry->all;
+    for (size_t i = 0; i < entry->count; i++) {
+        size_t bit = entry->keys[i] % SEEN_BITS;
+        seen->bits[bit / 64] |= UINT64_C(1) << bit % 64;
+    }
+}
+
+/* As is_free, of an entry before which all have been seen, and all that run. */
+static bool is_free_of(const struct seen *seen, const struct order_entry *entry)
+{
+    if (seen->all || (entry->all && seen->any)) {
+        return false;
+    }
+    for (size_t i = 0; i < entry->count; i++) {
+        size_t bit = entry->keys[i] % SEEN_BITS;
+        if (seen->bits[bit / 64] >> bit % 64 & 1) {
+            return is_free(entry);
         }
     }
-    return NULL;
+    return true;
+}
+
+static bool is_free_now_of(const struct seen *seen, struct order_entry *entry)
+{
+    if (!is_free_of(seen, entry)) {
+        return false;
+    }
+    entry->refresh(entry);
+    return is_free_of(seen, entry);
+}
+
+/* Starts those that can start now; false where a start has changed the line meanwhile. */
+static bool start_free(struct order *order)
+{
+    const uint64_t changes = order->changes;
+    struct seen seen = {0};
+
+    for (const struct order_entry *e = order->first; e; e = e->next) {
+        if (e->running) {
+            seen_add(&seen, e);
+        }
+    }
+    for (struct order_entry *e = order->first; e; e = e->next) {
+        if (!e->running && is_free_now_of(&seen, e)) {
+            e->running = true;
+            order->waiting--;
+            e->start(e);
+            if (order->changes != changes) {
+                return false;
+            }
+        }
+        seen_add(&seen, e);
+    }
+    return true;
 }
 
 void order_leave(struct order *order, struct order_entry *entry)
 {
-    struct order_entry *ready;
-
     if (!entry->entered) {
         return;
     }
     unlink_entry(order, entry);
-    while ((ready = next_free(order))) {
-        ready->running = true;
-        ready->start(ready);
+    while (order->waiting > 0 && !start_free(order)) {
     }
 }

@@ -34,6 +34,8 @@ struct order_entry {
 struct order {
     struct order_entry *first, *last;
     size_t count;
+    size_t waiting;   /* of those, the ones that do not run */
+    uint64_t changes; /* how often one entered or left */
 };
 
 /* Keys of an entry that does not run yet. One past ORDER_KEYS makes it concern all. */

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-enum { BLOCK_SMALL = 4096, BLOCK_LARGE = 65536, SEND_BLOCKS = 64 };
+enum { BLOCK_SMALL = 4096, BLOCK_LARGE = 65536, SEND_BLOCKS = 64, SEND_BYTES = 256 * 1024 };
 
 struct out_block {
     struct out_block *next;
@@ -218,14 +218,15 @@ ssize_t out_send(struct out *out, int fd)
 {
     ssize_t total = 0;
 
-    while (out->length > 0) {
+    while (out->length > 0 && total < SEND_BYTES) {
         struct iovec iov[SEND_BLOCKS];
-        size_t count = out_pieces(out, iov, SEND_BLOCKS);
-        struct msghdr msg = {.msg_iov = iov,
-                             .msg_iovlen = count < SEND_BLOCKS ? count : SEND_BLOCKS};
+        struct msghdr msg = {.msg_iov = iov};
         size_t offered = 0;
-        for (size_t i = 0; i < msg.msg_iovlen; i++) {
-            offered += iov[i].iov_len;
+        for (struct out_block *b = out->first;
+             b && msg.msg_iovlen < SEND_BLOCKS && total + (ssize_t)offered < SEND_BYTES;
+             b = b->next) {
+            iov[msg.msg_iovlen++] = (struct iovec){b->data + b->sent, b->used - b->sent};
+            offered += b->used - b->sent;
         }
         ssize_t n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) {

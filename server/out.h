@@ -55,8 +55,9 @@ void out_move(struct out *out, struct out *from);
 size_t out_pieces(const struct out *out, struct iovec *pieces, size_t room);
 
 /*
- * Sends as much as `fd`, a non-blocking socket, takes now and drops it. Returns
- * how much that was, 0 where the socket is full, or a negative errno.
+ * Sends what `fd`, a non-blocking socket, takes now and drops it; of a long chain
+ * only a part, so that others have their turn. Returns how much that was, 0 where
+ * the socket is full, or a negative errno.
  */
 ssize_t out_send(struct out *out, int fd);
 

@@ -13,8 +13,14 @@
 
 #include "container_of.h"
 
-/* A longer text would hold up every other client while it is parsed in the loop. */
-enum { PARSE_IN_LOOP = 65536 };
+enum {
+    /* A longer text would hold up every other client while it is parsed, or freed, in the loop. */
+    PARSE_IN_LOOP = 8192,
+    MEMBERS_A_TURN = 32, /* of a batch; then others have their turn */
+    /* What a value takes at the most in the parser's tree (an empty object as a member: 372)
+       and in the params that are made of it. */
+    VALUE_BYTES = 400
+};
 
 static void put_error(struct dispatcher *dispatcher, struct out *out, const struct failure *failure,
                       const char *id, size_t length)
@@ -121,10 +127,12 @@ static bool begin_member(struct rpc *rpc)
         rpc->begun = true;
     }
     call_setup(rpc, &parts);
+    const struct span whole = rpc->envelope.members[rpc->at - 1].whole;
     const struct dispatch_request request = {
         .peer = &rpc->peer,
         .method = parts.method,
         .batch = rpc->envelope.batch,
+        .is_long = whole.end - whole.start > PARSE_IN_LOOP,
     };
     rpc->busy = true;
     rpc->done = dispatch_begin(rpc->dispatcher, &rpc->call, &request) || rpc->done;
@@ -147,7 +155,13 @@ static void close_reply(struct rpc *rpc, const char *end)
 /* True when all members are through. */
 static bool run(struct rpc *rpc)
 {
+    size_t end_of_turn = rpc->at + MEMBERS_A_TURN;
+
     while (rpc->at < rpc->envelope.count) {
+        if (rpc->at == end_of_turn) {
+            turns_add(&rpc->dispatcher->turns, &rpc->turn);
+            return false;
+        }
         rpc->done = false;
         if (!begin_member(rpc)) {
             return false;
@@ -181,8 +195,34 @@ static void on_call_done(struct call *call)
 
 /* --- the text --- */
 
+/*
+ * The tree takes up to a hundred times as much as the text. How much is told before
+ * the parse by what stands before a value (a comma, or what opens a container that
+ * is not empty), in strings as well: at least as many as there are, and never more
+ * than the scanner lets through.
+ */
+static size_t tree_bytes(const struct rpc *rpc)
+{
+    const uint64_t most = rpc->dispatcher->host.limits.values;
+    size_t values = 1;
+
+    for (size_t i = 0; i + 1 < rpc->length; i++) {
+        char c = rpc->text[i];
+        char next = rpc->text[i + 1];
+        values += c == ',' || ((c == '{' || c == '[') && next != '}' && next != ']');
+    }
+    return (values < most ? values : most) * VALUE_BYTES + rpc->length;
+}
+
 static void parse(struct rpc *rpc)
 {
+    size_t bytes = tree_bytes(rpc);
+
+    if (!budget_take(rpc->dispatcher->budget, bytes)) {
+        rpc->parsed = ENVELOPE_NO_MEMORY;
+        return;
+    }
+    rpc->tree_bytes = bytes;
     rpc->parsed = envelope_parse(rpc->text, rpc->length, &rpc->envelope);
 }
 
@@ -215,6 +255,15 @@ static bool start(struct rpc *rpc)
     return refuse_all(rpc) || run(rpc);
 }
 
+static void on_turn(struct turn *turn)
+{
+    struct rpc *rpc = container_of(turn, struct rpc, turn);
+
+    if (rpc->at == 0 ? start(rpc) : run(rpc)) {
+        end(rpc);
+    }
+}
+
 static void on_parse(struct job *job)
 {
     parse(container_of(job, struct rpc, job));
@@ -224,7 +273,9 @@ static void on_parse_end(struct job *job)
 {
     struct rpc *rpc = container_of(job, struct rpc, job);
 
-    if (start(rpc)) {
+    if (rpc->parsed == ENVELOPE_OK && rpc->envelope.batch && rpc->envelope.count > 0) {
+        turns_add(&rpc->dispatcher->turns, &rpc->turn);
+    } else if (start(rpc)) {
         end(rpc);
     } else if (rpc->parked && rpc->owner) {
         rpc->ended(rpc);
@@ -233,45 +284,70 @@ static void on_parse_end(struct job *job)
     }
 }
 
-static struct rpc *rpc_new(struct dispatcher *dispatcher, const char *text, size_t length)
+static bool copy_text(struct rpc *rpc, struct budget *budget, const char *text, size_t length)
 {
-    struct rpc *rpc = calloc(1, sizeof(*rpc));
-    if (!rpc || !budget_take(dispatcher->budget, length)) {
-        free(rpc);
-        return NULL;
+    if (!budget_take(budget, length)) {
+        return false;
     }
     rpc->text = malloc(length);
     if (!rpc->text) {
-        budget_give(dispatcher->budget, length);
-        free(rpc);
-        return NULL;
+        budget_give(budget, length);
+        return false;
     }
     memcpy(rpc->text, text, length);
-    rpc->length = length;
+    return true;
+}
+
+/* Begins what has its text. */
+static bool begin(struct rpc *rpc, struct dispatcher *dispatcher, const struct peer *peer)
+{
     rpc->dispatcher = dispatcher;
+    rpc->peer = *peer;
+    rpc->turn.run = on_turn;
+    rpc->job.run = on_parse;
+    rpc->job.end = on_parse_end;
     out_init(&rpc->out, SIZE_MAX, dispatcher->budget);
-    return rpc;
+    if (rpc->length > PARSE_IN_LOOP && workers_submit(dispatcher->workers, &rpc->job) == 0) {
+        return false;
+    }
+    parse(rpc);
+    return start(rpc);
 }
 
 bool rpc_begin(struct dispatcher *dispatcher, const struct peer *peer, const char *text,
                size_t length, void *owner, void (*ended)(struct rpc *rpc), struct rpc **ret_rpc)
 {
-    struct rpc *rpc = rpc_new(dispatcher, text, length);
+    struct rpc *rpc = calloc(1, sizeof(*rpc));
+
+    *ret_rpc = NULL;
+    if (!rpc || !copy_text(rpc, dispatcher->budget, text, length)) {
+        free(rpc);
+        return false;
+    }
+    rpc->length = length;
+    rpc->owner = owner;
+    rpc->ended = ended;
+    *ret_rpc = rpc;
+    return begin(rpc, dispatcher, peer);
+}
+
+bool rpc_begin_kept(struct dispatcher *dispatcher, const struct peer *peer, struct buffer *buffer,
+                    size_t length, void *owner, void (*ended)(struct rpc *rpc),
+                    struct rpc **ret_rpc)
+{
+    struct rpc *rpc = calloc(1, sizeof(*rpc));
 
     *ret_rpc = rpc;
     if (!rpc) {
         return false;
     }
-    rpc->peer = *peer;
+    rpc->kept = *buffer;
+    rpc->text = buffer->bytes + buffer->start;
+    *buffer = (struct buffer){0};
+    rpc->length = length;
     rpc->owner = owner;
     rpc->ended = ended;
-    rpc->job.run = on_parse;
-    rpc->job.end = on_parse_end;
-    if (length > PARSE_IN_LOOP && workers_submit(dispatcher->workers, &rpc->job) == 0) {
-        return false;
-    }
-    parse(rpc);
-    return start(rpc);
+    return begin(rpc, dispatcher, peer);
 }
 
 void rpc_abandon(struct rpc *rpc)
@@ -283,15 +359,37 @@ void rpc_abandon(struct rpc *rpc)
     }
 }
 
+static void on_free(struct job *job)
+{
+    struct rpc *rpc = container_of(job, struct rpc, job);
+
+    envelope_done(&rpc->envelope);
+    if (rpc->kept.bytes) {
+        buffer_done(&rpc->kept, rpc->dispatcher->budget);
+    } else {
+        explicit_bzero(rpc->text, rpc->length);
+        free(rpc->text);
+        budget_give(rpc->dispatcher->budget, rpc->length);
+    }
+    budget_give(rpc->dispatcher->budget, rpc->tree_bytes);
+}
+
+static void on_free_end(struct job *job)
+{
+    free(container_of(job, struct rpc, job));
+}
+
 struct rpc *rpc_free(struct rpc *rpc)
 {
     if (rpc) {
         out_done(&rpc->out);
-        envelope_done(&rpc->envelope);
-        explicit_bzero(rpc->text, rpc->length);
-        budget_give(rpc->dispatcher->budget, rpc->length);
-        free(rpc->text);
-        free(rpc);
+        rpc->job.run = on_free;
+        rpc->job.end = on_free_end;
+        if (rpc->length <= PARSE_IN_LOOP ||
+            workers_submit(rpc->dispatcher->workers, &rpc->job) < 0) {
+            on_free(&rpc->job);
+            on_free_end(&rpc->job);
+        }
     }
     return NULL;
 }

@@ -9,6 +9,7 @@
 #ifndef DMRPC_RPC_H
 #define DMRPC_RPC_H
 
+#include "buffer.h"
 #include "dispatch.h"
 #include "envelope.h"
 #include "scan.h"
@@ -25,7 +26,10 @@ struct rpc {
     void (*ended)(struct rpc *rpc);
     char *text;
     size_t length;
+    struct buffer kept; /* holds the text, where it was taken and not copied */
+    size_t tree_bytes;  /* taken from the budget for what the parser makes of it */
     struct job job;
+    struct turn turn;
     enum envelope_result parsed;
     struct envelope envelope;
     size_t at;
@@ -44,10 +48,18 @@ struct rpc {
 bool rpc_begin(struct dispatcher *dispatcher, const struct peer *peer, const char *text,
                size_t length, void *owner, void (*ended)(struct rpc *rpc), struct rpc **ret_rpc);
 
+/*
+ * The same for the first `length` bytes that a buffer keeps. The buffer is taken, and
+ * left empty: a long text is not copied. -ENOMEM: it is still the caller's.
+ */
+bool rpc_begin_kept(struct dispatcher *dispatcher, const struct peer *peer, struct buffer *buffer,
+                    size_t length, void *owner, void (*ended)(struct rpc *rpc),
+                    struct rpc **ret_rpc);
+
 /* Its owner is gone: a wait is given up; else what runs goes on, and it frees itself at its end. */
 void rpc_abandon(struct rpc *rpc);
 
-/* Takes NULL. Returns NULL. It has ended. */
+/* Takes NULL. Returns NULL. It has ended; what a long text takes is given back a moment later. */
 struct rpc *rpc_free(struct rpc *rpc);
 
 /* Prints an error reply without id, and a newline: for what never became a request. Counts it. */

@@ -31,6 +31,9 @@
 /* How long what runs may take after a signal: an ioctl that is stuck cannot be waited for. */
 static const ev_tstamp EXIT_SECONDS = 20;
 
+/* Descriptors beside those of connections: to those that are refused as well. */
+enum { OWN_FILES = 128 };
+
 struct server {
     const struct options *options;
     struct ev_loop *loop;
@@ -48,7 +51,8 @@ struct server {
 /* --- connections --- */
 
 /* To one connection too many: the reason, as a reply, rather than silence. */
-static void turn_away(struct server *server, int fd, const char *whose, uint64_t limit)
+static void turn_away(struct server *server, int fd, const struct peer *peer, const char *whose,
+                      uint64_t limit)
 {
     struct failure failure;
     struct out out;
@@ -58,6 +62,10 @@ static void turn_away(struct server *server, int fd, const char *whose, uint64_t
     failure.data.limit = limit;
     failure.data.has_limit = true;
     server->dispatcher.counters.stats.connections_refused++;
+    if (conn_refuse(&server->conns, fd, peer, &failure) == 0) {
+        return;
+    }
+    /* Too many of those, too: it is told at once, and may see a reset instead. */
     out_init(&out, SIZE_MAX, &server->budget);
     rpc_put_error(&server->dispatcher, &out, &failure);
     (void)out_send(&out, fd);
@@ -72,11 +80,11 @@ static void on_accepted(struct listener *listener, int fd, const struct peer *pe
     const struct limits *limits = &server->dispatcher.host.limits;
 
     if (server->conns.count + http_count(server->http) >= limits->connections) {
-        turn_away(server, fd, "", limits->connections);
+        turn_away(server, fd, peer, "", limits->connections);
     } else if (conns_count_user(&server->conns, peer->uid) +
                    http_count_user(server->http, peer->uid) >=
                limits->connections_per_user) {
-        turn_away(server, fd, " of this user", limits->connections_per_user);
+        turn_away(server, fd, peer, " of this user", limits->connections_per_user);
     } else if (conn_new(&server->conns, fd, peer) < 0) {
         (void)close(fd);
     }
@@ -94,7 +102,8 @@ static void on_empty(void *data)
 {
     struct server *server = data;
 
-    if (clients(server) == 0 && workers_busy(server->dispatcher.workers) == 0) {
+    if (clients(server) == 0 && workers_busy(server->dispatcher.workers) == 0 &&
+        !server->dispatcher.turns.first) {
         ev_break(server->loop, EVBREAK_ALL);
     }
 }
@@ -110,7 +119,7 @@ static void on_patience_over(struct ev_loop *loop, ev_timer *watcher, int events
 
     (void)events;
     size_t busy = workers_busy(server->dispatcher.workers);
-    if (clients(server) == 0 && busy == 0) {
+    if (clients(server) == 0 && busy == 0 && !server->dispatcher.turns.first) {
         ev_break(loop, EVBREAK_ALL);
     } else if (ev_now(loop) >= server->patience_ends) {
         server->stuck = busy > 0;
@@ -212,12 +221,19 @@ static int make_instance(char *ret_instance, size_t size)
 /* Each connection is a descriptor; the system's preset of 1,024 would be the real limit. */
 static void raise_files(uint64_t connections)
 {
+    const rlim_t wanted = connections + OWN_FILES;
     struct rlimit limit;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < connections + 64) {
-        rlim_t wanted = connections + 64;
-        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted) {
+        return;
+    }
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted) {
+        log_line("Only %llu files may be open, too few for %llu connections: those past that will "
+                 "wait. Raise the limit of open files (ulimit -n, LimitNOFILE=) to %llu.",
+                 (unsigned long long)limit.rlim_cur, (unsigned long long)connections,
+                 (unsigned long long)wanted);
     }
 }
 
@@ -228,6 +244,7 @@ static int open_all(struct server *server)
     gid_t group;
 
     dispatcher->loop = server->loop;
+    turns_init(&dispatcher->turns, server->loop);
     dispatcher->budget = &server->budget;
     dispatcher->host.limits = options->limits;
     dispatcher->host.started = time(NULL);

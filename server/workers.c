@@ -11,9 +11,16 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { IDLE_SECONDS = 10, STACK_BYTES = 512 * 1024 };
+enum {
+    IDLE_SECONDS = 10,
+    STACK_BYTES = 512 * 1024,
+    NICENESS =
+        10 /* below the loop, which has short calls to answer while long ones are worked on */
+};
 
 struct line {
     struct job *first, *last;
@@ -84,6 +91,7 @@ static void *worker_main(void *argument)
     struct workers *workers = argument;
     struct job *job;
 
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS); /* on Linux: of this thread */
     pthread_mutex_lock(&workers->lock);
     while ((job = job_wait(workers))) {
         pthread_mutex_unlock(&workers->lock);

@@ -12,7 +12,13 @@
 
 #include "bdev.h"
 
-enum sim_media_kind { SIM_MEDIA_BLANK, SIM_MEDIA_SNAPSHOT, SIM_MEDIA_THIN, SIM_MEDIA_CACHE };
+enum sim_media_kind {
+    SIM_MEDIA_BLANK,
+    SIM_MEDIA_SNAPSHOT,
+    SIM_MEDIA_THIN,
+    SIM_MEDIA_CACHE,
+    SIM_MEDIA_RAID
+};
 
 struct sim_media {
     struct sim_media *next;

@@ -2,8 +2,9 @@
 /*
  * raid: md's levels. `<type> <count> <chunk size> <parameter>... <disks> [<metadata> <data>]...`
  *
- * Constructor rules and lines only: arrays are in sync from the start, nothing is
- * kept on metadata devices, and reshaping is not known.
+ * Constructor rules and lines only: a resync or rebuild that begins with a resume has
+ * ended when the resume returns. All that a superblock tells is that its array was in
+ * sync; reshaping is not known.
  */
 #include "target_raid.h"
 
@@ -14,6 +15,7 @@
 #include <strings.h>
 
 #include "device.h"
+#include "media.h"
 #include "state.h"
 
 enum { RAID_6_DISKS_MIN = 4 };
@@ -131,6 +133,30 @@ static int check_runs(struct sim_target *target, const struct raid *raid)
     return refuse_to_run(target, family == RAID_45 || family == RAID_6 ? -EIO : -EINVAL);
 }
 
+/* analyse_superblocks(), and what md makes of arrays that have none. */
+static int read_superblocks(struct sim_target *target, struct raid *raid)
+{
+    const uint32_t synced = 1u << RAID_SYNC | 1u << RAID_NOSYNC | 1u << RAID_REBUILD;
+    bool any = false, blank = true;
+
+    if (raid->type->family == RAID_0)
+        return 0;
+    for (uint32_t i = 0; i < raid->count; i++) {
+        struct sim_media *media;
+        raid->recovering |= raid->disks[i].rebuild;
+        if (!raid->disks[i].metadata)
+            continue;
+        int rc =
+            sim_media_find(target->table->device->sim, raid->disks[i].metadata->open->bdev, &media);
+        if (rc < 0)
+            return rc;
+        any = true;
+        blank &= media->kind != SIM_MEDIA_RAID;
+    }
+    raid->unsynced = any && blank && !(raid->given & synced);
+    return 0;
+}
+
 static int raid_parse(struct sim_target *target, struct raid *raid, struct sim_args *args,
                       uint32_t params)
 {
@@ -144,6 +170,8 @@ static int raid_parse(struct sim_target *target, struct raid *raid, struct sim_a
             return rc;
     }
     rc = set_sizes(target, raid);
+    if (rc == 0)
+        rc = read_superblocks(target, raid);
     return rc < 0 ? rc : check_runs(target, raid);
 }
 
@@ -214,19 +242,27 @@ static const char *layout_name(const struct raid *raid)
     return strcmp(raid->format, "far") == 0 ? "raid10_far" : "raid10_offset";
 }
 
+static const char *disk_status(const struct raid *raid, const struct raid_disk *disk)
+{
+    if (!disk->data)
+        return "-";
+    return raid->unsynced || (raid->recovering && disk->rebuild) ? "a" : "A";
+}
+
 static void raid_info(const struct sim_target *target, const struct raid *raid,
                       struct sim_text *out)
 {
     uint64_t sectors = raid->type->family == RAID_10 ? target->length : raid->disk_sectors;
+    bool at_start = raid->unsynced || (raid->frozen && raid->type->family != RAID_0);
 
     sim_emit(out, "%s %u ", layout_name(raid), raid->count);
     for (uint32_t i = 0; i < raid->count; i++)
-        sim_emit(out, "%s", raid->disks[i].data ? "A" : "-");
+        sim_emit(out, "%s", disk_status(raid, &raid->disks[i]));
     const char *journal = !raid->journal                                 ? "-"
                           : strcmp(raid->journal_mode, "writeback") == 0 ? "a"
                                                                          : "A";
-    sim_emit(out, " %" PRIu64 "/%" PRIu64 " idle 0 %d %s", sectors, sectors,
-             raid->values[RAID_DATA_OFFSET], journal);
+    sim_emit(out, " %" PRIu64 "/%" PRIu64 " %s 0 %d %s", at_start ? 0 : sectors, sectors,
+             raid->frozen ? "frozen" : "idle", raid->values[RAID_DATA_OFFSET], journal);
 }
 
 static void raid_table(const struct raid *raid, struct sim_text *out)
@@ -241,9 +277,10 @@ static void raid_table(const struct raid *raid, struct sim_text *out)
 
 static void raid_ima(const struct raid *raid, struct sim_text *out)
 {
-    sim_emit(out, ",raid_type=%s,raid_disks=%u,raid_state=idle", layout_name(raid), raid->count);
+    sim_emit(out, ",raid_type=%s,raid_disks=%u,raid_state=%s", layout_name(raid), raid->count,
+             raid->frozen ? "frozen" : "idle");
     for (uint32_t i = 0; i < raid->count; i++)
-        sim_emit(out, ",raid_device_%u_status=%s", i, raid->disks[i].data ? "A" : "-");
+        sim_emit(out, ",raid_device_%u_status=%s", i, disk_status(raid, &raid->disks[i]));
     if (raid->type->family == RAID_45 || raid->type->family == RAID_6)
         sim_emit(out, ",journal_dev_mode=%s",
                  raid->journal_mode ? raid->journal_mode : "writethrough");
@@ -291,6 +328,35 @@ static int raid_iterate(struct sim_target *target, sim_iterate_fn fn, void *data
     return rc;
 }
 
+static void raid_postsuspend(struct sim_target *target)
+{
+    ((struct raid *)target->data)->frozen = true;
+}
+
+static void write_superblocks(struct dmi_sim *sim, const struct raid *raid)
+{
+    for (uint32_t i = 0; i < raid->count; i++) {
+        struct sim_media *media;
+        if (!raid->disks[i].metadata ||
+            sim_media_find(sim, raid->disks[i].metadata->open->bdev, &media) < 0)
+            continue;
+        sim_media_wipe(media);
+        media->kind = SIM_MEDIA_RAID;
+    }
+}
+
+static void raid_resume(struct sim_target *target)
+{
+    struct raid *raid = target->data;
+
+    raid->frozen = false;
+    if (raid->type->family != RAID_0)
+        write_superblocks(target->table->device->sim, raid);
+    if (raid->unsynced || raid->recovering)
+        sim_device_event(target->table->device);
+    raid->unsynced = raid->recovering = false;
+}
+
 const struct sim_target_type sim_target_raid = {
     .name = "raid",
     .version = {1, 15, 1},
@@ -299,4 +365,6 @@ const struct sim_target_type sim_target_raid = {
     .status = raid_status,
     .message = raid_message,
     .iterate = raid_iterate,
+    .postsuspend = raid_postsuspend,
+    .resume = raid_resume,
 };

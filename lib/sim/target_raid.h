@@ -55,6 +55,9 @@ struct raid {
     const char *format, *journal_mode; /* static */
     struct sim_dev *journal;
     uint64_t disk_sectors;
+    bool unsynced;   /* its superblocks tell of no resync that came to its end */
+    bool recovering; /* some of its disks are yet to be rebuilt */
+    bool frozen;     /* suspended */
     uint32_t count;
     struct raid_disk disks[];
 };

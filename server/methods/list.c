@@ -111,7 +111,7 @@ static int remove_them(struct call *call, uint32_t flags, const struct dmi_devic
         dmi_device_list_sort(after);
         rc = sort_out(call, before, after, result);
     }
-    if (rc < 0) {
+    if (rc != 0) {
         (void)call_fail_kernel(call, rc);
         call->failure.data.state = "all that were not open were removed; only the look at what is "
                                    "left failed";
@@ -126,7 +126,7 @@ int method_remove_all(struct call *call, const struct remove_all_params *params,
     struct dmi_device_list *before = NULL;
     int rc = list(call, NULL, NULL, &before);
 
-    if (rc < 0) {
+    if (rc != 0) {
         return rc;
     }
     result->confirmed = params->confirm;

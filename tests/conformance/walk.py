@@ -12,9 +12,10 @@ the real kernel then follows: it gets the same bytes, and must answer the same b
 the same numbers and paths in both worlds, and minors are given out in the same way. Many steps go in one batch: in
 the emulated machine it is round trips that take time.
 
-After each step that was done all that table_status says of both tables of the device that was meant is looked at,
-and after every twentieth step all that there is to know of all devices. The first difference is reported with the calls that led to it, after
-as many of them as possible were taken out.
+After each step the device that was meant is looked at: if the step was done, all that table_status says of both its
+tables, if it was refused, its device_status. After every twentieth step all that there is to know of all devices is
+looked at. The first difference is reported with the calls that led to it, after as many of them as possible were
+taken out.
 """
 
 import argparse
@@ -239,10 +240,10 @@ class Guard:
 
     Left out are: a rename or a uuid, once a device that was resumed or renamed before had its inactive table cleared
     and got no other since (Linux 6.1's dm-ima.c then shares one buffer between both tables, a rename frees it, and
-    the next load or remove frees it again: rename, load, clear, rename, load); suspending or resuming a device that is suspended
-    from inside (a volume of a suspended pool), which waits until somebody resumes the pool; marking a device for
-    removal that stands on itself, and putting a marked one on itself: the call that takes it off is overtaken, or
-    not, by its removal.
+    the next load or remove frees it again: rename, load, clear, rename, load); suspending or resuming a device that
+    is suspended from inside (a volume of a suspended pool), which waits until somebody resumes the pool; marking a
+    device for removal that stands on itself, and putting a marked one on itself: the call that takes it off is
+    overtaken, or not, by its removal.
     """
 
     def __init__(self):
@@ -324,10 +325,11 @@ class Guard:
 
 # --- a plan ---------------------------------------------------------------------------------------------------------
 
+STATUS = [("device_status", [])]
 STATUSES = [("table_status", []), ("table_status", ["DM_STATUS_TABLE"]),
             ("table_status", ["DM_QUERY_INACTIVE_TABLE"]),
             ("table_status", ["DM_STATUS_TABLE", "DM_QUERY_INACTIVE_TABLE"])]
-EVERYTHING = [*STATUSES, ("device_status", []), ("device_status", ["DM_QUERY_INACTIVE_TABLE"]),
+EVERYTHING = [*STATUSES, *STATUS, ("device_status", ["DM_QUERY_INACTIVE_TABLE"]),
               ("table_deps", []), ("table_deps", ["DM_QUERY_INACTIVE_TABLE"])]
 MAJOR = 254
 DISK_NUMBERS = [{"major": 7, "minor": minor} for minor in range(len(DISKS))]
@@ -428,14 +430,19 @@ class Planner:
         self.exchanges = []
         self.lines, self.answers = [], []
         self.step = 0
-        self.touched = None  # the device that the step was done to
+        self.held = []  # the numbers of the devices that the side's holds are of
+        self.touched = None  # the device that the step meant
+        self.looks = ()  # at it, after the step
         self.marked = False  # some device is to be removed as soon as nobody has it open
         self.seen = {}  # how often what was answered
 
     def run(self, calls):
         for self.step, (method, params) in enumerate(calls):
             self.count = 0
+            self.touched = None
             self.take(method, params)
+            if self.touched in self.guard.flags and not self.marked:
+                self.look_at(self.touched, self.looks)
             if self.marked or self.step % FULL_EVERY == FULL_EVERY - 1:
                 self.look_around()
         self.flush()
@@ -460,7 +467,9 @@ class Planner:
 
     def exchange(self, kind, what):
         self.flush()
-        self.exchanges.append((kind, what, self.side.answer(kind, what)))
+        answer = self.side.answer(kind, what)
+        self.exchanges.append((kind, what, answer))
+        return answer
 
     # steps
 
@@ -477,14 +486,17 @@ class Planner:
         filled = self.fill(params)
         number = self.guard.number(filled)
         if method == "release":
-            if self.side.holds:
-                self.exchange("release", params["which"] % len(self.side.holds))
+            if self.held:
+                which = params["which"] % len(self.held)
+                self.touched, self.looks = self.held.pop(which), STATUS
+                self.exchange("release", which)
             return
         if method == "hold":
             if number:
-                self.exchange("hold", number[1])
+                self.touched, self.looks = number, STATUS
+                if self.exchange("hold", number[1]) == "held":
+                    self.held.append(number)
             return
-        self.touched = None
         if not self.guard.is_safe(method, filled, self.flags_now(number), self.below(number)):
             self.note("left out")
             return
@@ -493,9 +505,8 @@ class Planner:
         if "result" in reply:
             self.guard.learn(method, filled, reply["result"])
             self.marked |= "DM_DEFERRED_REMOVE" in filled.get("flags", [])
-            self.touched = self.guard.number(filled) or number
-            if self.touched in self.guard.flags and not self.marked:
-                self.look_at(self.touched, STATUSES)
+        self.touched = self.guard.number(filled) or number
+        self.looks = STATUSES if "result" in reply else STATUS
 
     def note(self, what):
         self.seen[what] = self.seen.get(what, 0) + 1
@@ -536,7 +547,7 @@ class Planner:
             for each in devices:
                 self.look_at((each["device"]["major"], each["device"]["minor"]), EVERYTHING)
         elif self.touched in self.guard.flags:
-            self.look_at(self.touched, STATUSES)
+            self.look_at(self.touched, self.looks)
         self.flush("look" if self.marked else "calls")
         if self.marked:
             for _, minor in sorted(gone):

@@ -168,7 +168,7 @@ static bool is_untouched(const void *result, size_t size)
 
 #define RESULT(type, name)                                                                         \
     type name;                                                                                     \
-    memset(&name, PATTERN, sizeof(name))
+    memset(&(name), PATTERN, sizeof(name))
 
 /* Did the call succeed? Otherwise its result must not have been touched. */
 static bool succeeded(int rc, const void *result, size_t size)

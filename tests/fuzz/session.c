@@ -620,6 +620,7 @@ struct session *session_new(void)
     session->loop = ev_loop_new(EVFLAG_AUTO);
     CHECK(session->loop);
     ev_idle_init(&session->idle, on_idle);
+    ev_set_priority(&session->idle, EV_MINPRI); /* after those who wait in line */
     session->idle.data = session;
     ev_timer_init(&session->tick, on_tick, 0., 0.001);
     for (size_t i = 0; i <= CLIENTS; i++) {
@@ -629,6 +630,7 @@ struct session *session_new(void)
         CHECK(client->sent && client->got);
     }
     dispatcher->loop = session->loop;
+    turns_init(&dispatcher->turns, session->loop);
     dispatcher->budget = &session->budget;
     dispatcher->host.backend = "simulated";
     memcpy(dispatcher->host.instance, "00000000-0000-0000-0000-000000000000", 37);

@@ -13,7 +13,7 @@ target_link_options(server_memory INTERFACE
 foreach(module access budget buffer hangup http_request)
     dmrpc_unit_test(server_${module} dmrpc_server)
 endforeach()
-foreach(module decode encode failure options order scan text waits)
+foreach(module decode encode failure options order scan text turns waits)
     dmrpc_unit_test(server_${module} server_rig)
 endforeach()
 foreach(module arena call conn envelope json_memory out)
@@ -27,3 +27,4 @@ dmrpc_unit_test(server_stats server_rig -Wl,--wrap=clock_gettime)
 dmrpc_unit_test(server_workers server_rig
     -Wl,--wrap=pthread_create,--wrap=clock_gettime,--wrap=pthread_cond_broadcast)
 dmrpc_unit_test(server_enomem fuzz_session)
+set_tests_properties(unit.server_enomem PROPERTIES TIMEOUT 600) # thousands of runs

@@ -56,6 +56,7 @@ void rig_init(struct rig *rig)
     set_limits(&dispatcher->host.limits);
     rig->budget.limit = dispatcher->host.limits.total_bytes;
     dispatcher->loop = rig->loop;
+    turns_init(&dispatcher->turns, rig->loop);
     dispatcher->budget = &rig->budget;
     dispatcher->host.backend = "simulated";
     (void)strcpy(dispatcher->host.instance, "00000000-0000-0000-0000-000000000000");
@@ -101,7 +102,7 @@ void rig_until(struct rig *rig, bool (*is_so)(void *what), void *what)
 static bool is_idle(void *what)
 {
     const struct rig *rig = what;
-    return workers_busy(rig->dispatcher.workers) == 0;
+    return workers_busy(rig->dispatcher.workers) == 0 && !rig->dispatcher.turns.first;
 }
 
 void rig_until_idle(struct rig *rig)

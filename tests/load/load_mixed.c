@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many calls of many kinds over many connections, some of which are cut at any
+ * moment. No reply may be lost, swapped or doubled, and in the end the daemon must
+ * hold no more than before.
+ *
+ * load_mixed SOCKET PID [CALLS [CONNECTIONS [SEED]]]
+ */
+#include "client.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { WINDOW = 16, DEVICES = 50, TEXT_BYTES = 16384, LINE_BYTES = 65536, CUT_EACH = 400 };
+
+enum kind { VERSION, STATUS, LIST, CREATE, LOAD, REMOVE, NOTE, BATCH, GARBLED, KINDS };
+
+/* What a reply must be to: by its id, its kind and its device. */
+struct expected {
+    enum kind kind;
+    uint64_t id;
+    unsigned device;
+};
+
+struct connection {
+    int fd;
+    struct expected owed[WINDOW]; /* in order, from `first` */
+    size_t first, count;
+    char text[TEXT_BYTES]; /* to send */
+    size_t length, sent;
+    char line[LINE_BYTES]; /* of a reply, as far as it has come */
+    size_t filled;
+};
+
+struct load {
+    const char *path;
+    int epoll;
+    uint64_t random, id;
+    size_t answered, wanted, cuts, lost; /* lost: owed to connections that were cut */
+};
+
+static void open_connection(struct load *load, struct connection *c)
+{
+    *c = (struct connection){.fd = client_connect(load->path, SOCK_NONBLOCK)};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+    if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, c->fd, &event) < 0) {
+        die("epoll_ctl: %s", strerror(errno));
+    }
+}
+
+/* --- requests --- */
+
+__attribute__((format(printf, 2, 3))) static void put(struct connection *c, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    c->length +=
+        (size_t)vsnprintf(c->text + c->length, sizeof(c->text) - c->length, format, arguments);
+    va_end(arguments);
+}
+
+static void put_call(struct connection *c, const struct expected *e, const char *method,
+                     const char *more)
+{
+    put(c,
+        "{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64
+        ",\"method\":\"%s\",\"params\":{\"name\":\"m-%u\"%s}}",
+        e->id, method, e->device, more);
+}
+
+static void put_version(struct connection *c, uint64_t id)
+{
+    put(c, "{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64 ",\"method\":\"version\"}", id);
+}
+
+static void put_batch(struct connection *c, uint64_t id)
+{
+    put(c, "[");
+    put_version(c, id);
+    put(c, ",{\"jsonrpc\":\"2.0\",\"method\":\"version\"},");
+    put_version(c, id + 1);
+    put(c, ",5]");
+}
+
+static void add_request(struct load *load, struct connection *c)
+{
+    static const char targets[] =
+        ",\"targets\":[{\"start\":0,\"length\":8,\"type\":\"zero\",\"params\":\"\"}]";
+    static const char *const plain[KINDS] = {
+        [STATUS] = "device_status", [CREATE] = "device_create", [REMOVE] = "device_remove"};
+    uint64_t random = random_next(&load->random);
+    struct expected e = {.kind = (enum kind)(random % KINDS),
+                         .id = load->id,
+                         .device = (unsigned)(random >> 32) % DEVICES};
+
+    load->id += 2;
+    switch (e.kind) {
+    case NOTE:
+        put(c, "{\"jsonrpc\":\"2.0\",\"method\":\"version\"} ");
+        return;
+    case VERSION:
+        put_version(c, e.id);
+        break;
+    case LIST:
+        put(c, "{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64 ",\"method\":\"list_devices\"}\n", e.id);
+        break;
+    case LOAD:
+        put_call(c, &e, "table_load", targets);
+        break;
+    case BATCH:
+        put_batch(c, e.id);
+        break;
+    case GARBLED:
+        put(c, "{\"jsonrpc\":\"2.0\",\"id\":01}");
+        break;
+    default:
+        put_call(c, &e, plain[e.kind], "");
+        break;
+    }
+    c->owed[(c->first + c->count++) % WINDOW] = e;
+}
+
+/* --- replies --- */
+
+static void check(const struct expected *e, const char *line)
+{
+    char wanted[128];
+    char name[32];
+    char second[64];
+
+    (void)snprintf(wanted, sizeof(wanted), "%s{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64 ",",
+                   e->kind == BATCH ? "[" : "", e->id);
+    (void)snprintf(name, sizeof(name), "\"m-%u\"", e->device);
+    (void)snprintf(second, sizeof(second),
+                   ",{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64 ",\"result\":", e->id + 1);
+    if (e->kind == GARBLED) {
+        (void)snprintf(wanted, sizeof(wanted), "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":");
+    }
+    bool good = strncmp(line, wanted, strlen(wanted)) == 0;
+    if (e->kind == VERSION) {
+        good = good && strstr(line, "\"major\":4");
+    } else if (e->kind == BATCH) {
+        good = good && strstr(line, second) && strstr(line, ",{\"jsonrpc\":\"2.0\",\"id\":null,");
+    } else if (e->kind == STATUS || e->kind == LOAD || e->kind == CREATE) {
+        good = good && strstr(line, name); /* in errors, too */
+    }
+    if (!good) {
+        die("a wrong reply: %.300s\nwanted: %s", line, wanted);
+    }
+}
+
+static void take_lines(struct load *load, struct connection *c)
+{
+    char *end;
+
+    while ((end = memchr(c->line, '\n', c->filled))) {
+        size_t length = (size_t)(end - c->line) + 1;
+        *end = '\0';
+        if (c->count == 0) {
+            die("a reply that nobody asked for: %.300s", c->line);
+        }
+        check(&c->owed[c->first], c->line);
+        c->first = (c->first + 1) % WINDOW;
+        c->count--;
+        load->answered++;
+        memmove(c->line, c->line + length, c->filled - length);
+        c->filled -= length;
+    }
+}
+
+static void receive(struct load *load, struct connection *c)
+{
+    ssize_t n;
+
+    while ((n = recv(c->fd, c->line + c->filled, sizeof(c->line) - c->filled, 0)) > 0) {
+        c->filled += (size_t)n;
+        take_lines(load, c);
+    }
+    if (n == 0 || errno != EAGAIN) {
+        die("a connection ended: %s", n == 0 ? "closed" : strerror(errno));
+    }
+}
+
+/* --- all of it --- */
+
+static void transmit(struct connection *c)
+{
+    ssize_t n = send(c->fd, c->text + c->sent, c->length - c->sent, MSG_NOSIGNAL);
+
+    if (n < 0 && errno != EAGAIN) {
+        die("send: %s", strerror(errno));
+    }
+    c->sent += n > 0 ? (size_t)n : 0;
+    if (c->sent == c->length) {
+        c->sent = c->length = 0;
+    }
+}
+
+/* In the middle of whatever goes on, a part of a request sent perhaps. */
+static void cut(struct load *load, struct connection *c)
+{
+    load->cuts++;
+    load->lost += c->count;
+    if (c->length > c->sent) {
+        c->length = c->sent + (c->length - c->sent) / 2;
+        (void)send(c->fd, c->text + c->sent, c->length - c->sent, MSG_NOSIGNAL);
+    }
+    (void)close(c->fd);
+    open_connection(load, c);
+}
+
+static void serve(struct load *load, struct connection *c)
+{
+    receive(load, c);
+    /* What is on its way counts as well: the last calls are not cut. */
+    bool more = load->answered + (size_t)WINDOW < load->wanted;
+    if (more && random_next(&load->random) % CUT_EACH == 0) {
+        cut(load, c);
+    }
+    if (c->length == 0) {
+        size_t room = more ? 1 + random_next(&load->random) % WINDOW : 0;
+        while (c->count < room && c->length < TEXT_BYTES / 2) {
+            add_request(load, c);
+        }
+    }
+    if (c->length > 0) {
+        transmit(c);
+    }
+}
+
+static size_t owed(const struct connection *connections, size_t count)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        sum += connections[i].count;
+    }
+    return sum;
+}
+
+static void run(struct load *load, size_t count)
+{
+    struct connection *connections = alloc(count * sizeof(*connections));
+
+    for (size_t i = 0; i < count; i++) {
+        open_connection(load, &connections[i]);
+    }
+    while (load->answered + (size_t)WINDOW < load->wanted || owed(connections, count) > 0) {
+        struct epoll_event events[64];
+        int n = epoll_wait(load->epoll, events, 64, 30000);
+        if (n == 0) {
+            die("replies were lost: %zu are owed, and none comes", owed(connections, count));
+        }
+        for (int i = 0; i < n; i++) {
+            serve(load, events[i].data.ptr);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        (void)close(connections[i].fd);
+    }
+    free(connections);
+}
+
+/* Until it has noticed that they are gone. */
+static long settled_files(pid_t pid, long wanted)
+{
+    long files = files_of(pid);
+
+    for (int i = 0; i < 300 && files > wanted; i++) {
+        (void)usleep(10000);
+        files = files_of(pid);
+    }
+    return files;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 3) {
+        die("usage: load_mixed SOCKET PID [CALLS [CONNECTIONS [SEED]]]");
+    }
+    pid_t pid = (pid_t)number_of(argc, argv, 2, 0);
+    size_t count = (size_t)number_of(argc, argv, 4, 64);
+    struct load load = {.path = argv[1], .epoll = epoll_create1(EPOLL_CLOEXEC)};
+    load.random = (uint64_t)number_of(argc, argv, 5, 1);
+    load.wanted = 20000;
+    run(&load, count); /* so that what it needs once is there */
+    long held = held_bytes(load.path);
+    long files = settled_files(pid, 0);
+    long memory = memory_of(pid);
+
+    load.answered = load.cuts = load.lost = 0;
+    load.wanted = (size_t)number_of(argc, argv, 3, 1000000);
+    double begin = now();
+    run(&load, count);
+    double seconds = now() - begin;
+    long held_after = held_bytes(load.path);
+    long files_after = settled_files(pid, files);
+    (void)printf("mixed: answered=%zu seconds=%.1f per_second=%.0f cuts=%zu unanswered_on_cut=%zu "
+                 "files=%ld->%ld memory_kib=%ld->%ld held=%ld->%ld\n",
+                 load.answered, seconds, (double)load.answered / seconds, load.cuts, load.lost,
+                 files, files_after, memory, memory_of(pid), held, held_after);
+    if (files_after > files || held_after > held + 100) {
+        die("something was not given back");
+    }
+    return EXIT_SUCCESS;
+}
