@@ -36,6 +36,8 @@ enum {
     SWALLOW_BYTES = 16 * 1024 * 1024,
 };
 
+static const ev_tstamp END_AGAIN = 0.05;
+
 struct http {
     struct dispatcher *dispatcher;
     struct MHD_Daemon *daemon;
@@ -56,6 +58,7 @@ struct client {
     int fd; /* libmicrohttpd's to close */
     struct peer peer;
     struct exchange *exchange; /* NULL: it is idle */
+    ev_timer ended;            /* its input has; see on_half_closed */
 };
 
 /* A request and its reply. */
@@ -582,17 +585,27 @@ static void end_input(const struct client *client)
     (void)shutdown(client->fd, SHUT_RD);
 }
 
+static void on_ended(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    end_input(watcher->data);
+}
+
 /*
  * libmicrohttpd waits for edges, and forgets one where a read brought less than it
  * asked for: an end that came together with data would be read when the time is
- * over. This makes another edge.
+ * over. This makes another edge, and one more from time to time, since there may be
+ * data to read before the end.
  */
 static void on_half_closed(void *who)
 {
     struct client *client = who;
 
     hangup_remove(&client->http->half, client->fd);
-    end_input(client);
+    ev_timer_init(&client->ended, on_ended, 0., END_AGAIN);
+    client->ended.data = client;
+    ev_timer_start(client->http->dispatcher->loop, &client->ended);
 }
 
 static void on_completed(void *data, struct MHD_Connection *connection, void **ret_exchange,
@@ -631,6 +644,7 @@ static void client_free(struct client *client)
     }
     http->count--;
     traffic_of(http)->open--;
+    ev_timer_stop(http->dispatcher->loop, &client->ended);
     budget_give(http->dispatcher->budget, POOL_BYTES);
     free(client);
 }

@@ -385,6 +385,21 @@ def test_half_close_at_every_byte(shared_daemon, data):
             assert client.is_closed() or cut > 0, cut
 
 
+@pytest.mark.parametrize("rest", [b"GET / HT", post(VERSION)[:-20], post(b" " * 200000)[:-20]])
+def test_half_close_in_the_next_request(shared_daemon, rest):
+    """In pieces, so that the end comes while there is still something to read."""
+    for pause in (0, 0.001, 0.02):
+        with Http(shared_daemon) as client:
+            client.send(post(VERSION))
+            for at in range(0, len(rest), max(1, len(rest) // 4)):
+                client.send(rest[at:at + max(1, len(rest) // 4)])
+                time.sleep(pause)
+            client.socket.shutdown(socket.SHUT_WR)
+            assert client.reply().json()["id"] == 1
+            client.socket.settimeout(5)
+            assert client.is_closed()
+
+
 # --- what takes time --------------------------------------------------------------------------------------------------
 
 def wait_until(condition):
