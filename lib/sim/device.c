@@ -178,6 +178,25 @@ void sim_device_event(struct sim_device *device)
     sim_global_event(device->sim);
 }
 
+void sim_device_event_later(struct sim_device *device)
+{
+    device->event_due = true;
+    device->sim->events_due = true;
+}
+
+void sim_devices_raise_events(struct dmi_sim *sim)
+{
+    if (!sim->events_due)
+        return;
+    sim->events_due = false;
+    for (struct sim_device *device = sim_registry_first(&sim->devices); device;
+         device = device->entry.after) {
+        if (device->event_due)
+            sim_device_event(device);
+        device->event_due = false;
+    }
+}
+
 /* One pass in order of names. Removing a device may have closed one that was passed over. */
 static bool remove_pass(struct dmi_sim *sim, bool mark_deferred, bool only_deferred,
                         unsigned int *ret_skipped)

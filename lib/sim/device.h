@@ -47,6 +47,7 @@ struct sim_device {
     bool noflush_suspending;
     bool deferred_remove;
     bool deleting;
+    bool event_due;
     bool locked; /* suspend_lock */
 };
 
@@ -74,6 +75,10 @@ void sim_device_closed(struct sim_device *device);
 
 /* Moves the event number, wakes waiters, makes a global event. */
 void sim_device_event(struct sim_device *device);
+
+/* The same once the ioctl that is being done has its reply; by work that the kernel queues. */
+void sim_device_event_later(struct sim_device *device);
+void sim_devices_raise_events(struct dmi_sim *sim);
 
 /* dm_hash_remove_all(): what is not open; in deferred work only what waits to be removed. */
 void sim_devices_remove_all(struct dmi_sim *sim, bool mark_deferred, bool only_deferred);

@@ -70,6 +70,7 @@ void sim_lock(struct dmi_sim *sim)
 
 void sim_unlock(struct dmi_sim *sim)
 {
+    sim_devices_raise_events(sim);
     while (sim->deferred_work) {
         sim->deferred_work = false;
         sim_devices_remove_all(sim, false, true);

@@ -44,13 +44,14 @@ struct dmi_sim {
     struct origin *origins;
     uint32_t event_nr;  /* of all devices together; wraps */
     bool deferred_work; /* a device that waits to be removed was closed */
+    bool events_due;    /* of some devices */
     bool clock_stopped;
     uint64_t now_ms; /* while the clock is stopped */
 };
 
 void sim_lock(struct dmi_sim *sim);
 
-/* Does the work that the kernel would queue (deferred removals), then unlocks. */
+/* Does the work that the kernel would queue (events, deferred removals), then unlocks. */
 void sim_unlock(struct dmi_sim *sim);
 
 /* dm_issue_global_event(): wakes the files that were armed. */

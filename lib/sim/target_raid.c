@@ -3,8 +3,8 @@
  * raid: md's levels. `<type> <count> <chunk size> <parameter>... <disks> [<metadata> <data>]...`
  *
  * Constructor rules and lines only: a resync or rebuild that begins with a resume has
- * ended when the resume returns. All that a superblock tells is that its array was in
- * sync; reshaping is not known.
+ * ended, with its event, when the next call comes. All that a superblock tells is that
+ * its array was in sync; reshaping is not known.
  */
 #include "target_raid.h"
 
@@ -133,14 +133,36 @@ static int check_runs(struct sim_target *target, const struct raid *raid)
     return refuse_to_run(target, family == RAID_45 || family == RAID_6 ? -EIO : -EINVAL);
 }
 
+/* super_init_validation(): `fresh` disks have blank superblocks, and are new to the array. */
+static int check_fresh(struct sim_target *target, const struct raid *raid, uint32_t fresh)
+{
+    struct dmi_sim *sim = target->table->device->sim;
+    uint32_t rebuilds = 0;
+
+    for (uint32_t i = 0; i < raid->count; i++)
+        rebuilds += raid->disks[i].rebuild;
+    if (!fresh || fresh == raid->count || fresh == rebuilds)
+        return 0;
+    if (!rebuilds && fresh == (uint32_t)raid->values[RAID_DELTA_DISKS])
+        return 0;
+    if (rebuilds)
+        sim_log(sim, "raid",
+                "%u 'rebuild' devices cannot be injected into a raid set with %u other first-time "
+                "devices",
+                rebuilds, fresh);
+    else
+        sim_log(sim, "raid",
+                "New device injected into existing raid set without 'delta_disks' or 'rebuild' "
+                "parameter specified");
+    return refuse(target, "Unable to assemble array: Invalid superblocks");
+}
+
 /* analyse_superblocks(), and what md makes of arrays that have none. */
 static int read_superblocks(struct sim_target *target, struct raid *raid)
 {
     const uint32_t synced = 1u << RAID_SYNC | 1u << RAID_NOSYNC | 1u << RAID_REBUILD;
-    bool any = false, blank = true;
+    uint32_t fresh = 0;
 
-    if (raid->type->family == RAID_0)
-        return 0;
     for (uint32_t i = 0; i < raid->count; i++) {
         struct sim_media *media;
         raid->recovering |= raid->disks[i].rebuild;
@@ -150,11 +172,11 @@ static int read_superblocks(struct sim_target *target, struct raid *raid)
             sim_media_find(target->table->device->sim, raid->disks[i].metadata->open->bdev, &media);
         if (rc < 0)
             return rc;
-        any = true;
-        blank &= media->kind != SIM_MEDIA_RAID;
+        fresh += media->kind != SIM_MEDIA_RAID;
     }
-    raid->unsynced = any && blank && !(raid->given & synced);
-    return 0;
+    raid->unsynced =
+        fresh == raid->count && raid->type->family != RAID_0 && !(raid->given & synced);
+    return check_fresh(target, raid, fresh);
 }
 
 static int raid_parse(struct sim_target *target, struct raid *raid, struct sim_args *args,
@@ -350,10 +372,9 @@ static void raid_resume(struct sim_target *target)
     struct raid *raid = target->data;
 
     raid->frozen = false;
-    if (raid->type->family != RAID_0)
-        write_superblocks(target->table->device->sim, raid);
+    write_superblocks(target->table->device->sim, raid);
     if (raid->unsynced || raid->recovering)
-        sim_device_event(target->table->device);
+        sim_device_event_later(target->table->device);
     raid->unsynced = raid->recovering = false;
 }
 

@@ -30,5 +30,12 @@ def test_no_exemption_is_needless(expected):
     assert sorted(covered.needless(expected)) == []
 
 
+def test_scenarios_that_wait_for_a_removal_say_why():
+    for path in play.SCENARIOS.glob("*.json"):
+        for name, scenario in play.load(path).items():
+            waits = any("gone" in step for step in play.flatten(scenario["steps"]))
+            assert not waits or scenario.get("differs"), f"{path.name}: {name}"
+
+
 def test_there_are_at_least_150_scenarios():
     assert sum(len(play.load(path)) for path in play.SCENARIOS.glob("*.json")) >= 150

@@ -662,7 +662,7 @@ def walk(seed, steps, real, simulated):
     return report(seed, steps, difference, real, simulated) if difference else None
 
 
-# --- plans as files -----------------------------------------------------------------------------------------------------
+# --- plans as files ------------------------------------------------------------------------------------------------
 
 def write_plan(folder, seed, steps, world):
     """Returns the count of what was answered."""

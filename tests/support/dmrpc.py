@@ -25,6 +25,11 @@ def build_dir():
     return pathlib.Path(os.environ.get("DMRPC_BUILD", ROOT / "build" / "dev")).resolve()
 
 
+def is_sanitized():
+    """Built with a sanitizer, which makes all slower and larger."""
+    return "-fsanitize" in (build_dir() / "build.ninja").read_text(encoding="utf-8")
+
+
 class RpcError(Exception):
     """An error reply: `code`, `message` and `data` as they came."""
 

@@ -162,10 +162,8 @@ static void test_loop_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_full_close_only),
-        cmocka_unit_test(test_half_close),
-        cmocka_unit_test(test_gone_before),
-        cmocka_unit_test(test_many_and_removed),
+        cmocka_unit_test(test_full_close_only), cmocka_unit_test(test_half_close),
+        cmocka_unit_test(test_gone_before),     cmocka_unit_test(test_many_and_removed),
         cmocka_unit_test(test_loop_ends),
     };
 

@@ -13,8 +13,9 @@
 
 #include <cmocka.h>
 
-#define KEY32 "00112233445566778899aabbccddeeff"
-#define KEY64 KEY32 KEY32
+#define KEY32       "00112233445566778899aabbccddeeff"
+#define KEY64       KEY32 KEY32
+#define SYNCED_ONCE "raid1 1 0 2 8:3 8:0 8:2 8:1"
 
 /* A table of one line: `line` and `info` as they are shown, or `reason` if it is refused. */
 struct sample {
@@ -215,6 +216,29 @@ static void snapshots_are_handed_over(void **state)
     assert_line(rig, "old", 0, "Invalid");
 }
 
+static void an_array_with_superblocks_is_synced_once(void **state)
+{
+    struct rig *rig = *state;
+    struct dmi_sim_disk disk = {.device = {8, 3}, .sectors = RIG_DISK_SECTORS, .path = "/dev/sim3"};
+
+    assert_int_equal(dmi_sim_disk_add(rig->sim, &disk, NULL), 0);
+    rig_create(rig, "a");
+    assert_int_equal(rig_load(rig, "a", "raid", 64, "raid1 1 0 2 8:2 8:0 - 8:1"), -EINVAL);
+    assert_logged(rig, "Unable to assemble array: Invalid superblocks");
+    assert_int_equal(rig_load(rig, "a", "raid", 64, SYNCED_ONCE), 0);
+    assert_line(rig, "a", DMI_QUERY_INACTIVE_TABLE, "raid1 2 aa 0/64 idle 0 0 -");
+    assert_int_equal(rig_resume(rig, "a"), 0);
+    assert_line(rig, "a", 0, "raid1 2 AA 64/64 idle 0 0 -");
+    assert_int_equal(rig_status(rig, "a", 0).event_nr, 1);
+    assert_int_equal(rig_suspend(rig, "a"), 0);
+    assert_line(rig, "a", 0, "raid1 2 AA 0/64 frozen 0 0 -");
+    assert_int_equal(rig_remove(rig, "a"), 0);
+
+    rig_live(rig, "a", "raid", 64, SYNCED_ONCE);
+    assert_line(rig, "a", 0, "raid1 2 AA 64/64 idle 0 0 -");
+    assert_int_equal(rig_status(rig, "a", 0).event_nr, 0);
+}
+
 static void a_cow_device_remembers_its_chunk_size(void **state)
 {
     struct rig *rig = *state;
@@ -347,6 +371,7 @@ int main(void)
         cmocka_unit_test(lines_and_reasons),
         RIG_TEST(keys_change_while_suspended),
         RIG_TEST(snapshots_are_handed_over),
+        RIG_TEST(an_array_with_superblocks_is_synced_once),
         RIG_TEST(a_cow_device_remembers_its_chunk_size),
         RIG_TEST(a_pool_counts_what_messages_make),
         RIG_TEST(thin_devices_follow_their_pool),

@@ -149,7 +149,7 @@ def test_too_few_descriptors_for_the_connections_are_told(tmp_path):
 def test_end_under_load(tmp_path):
     """All that had reached the daemon is answered, in order, by a result or by shutting_down."""
     with dmrpc.Daemon(tmp_path) as daemon:
-        count = 1500
+        count = 1500 if not dmrpc.is_sanitized() else 150  # the daemon reads on for a second only
         clients = [daemon.client() for _ in range(8)]
         for client in clients:
             text = "".join(
