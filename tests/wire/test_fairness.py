@@ -12,7 +12,7 @@ import pytest
 
 import dmrpc
 
-SANITIZED = any(word in str(dmrpc.build_dir()) for word in ("asan", "tsan"))
+SANITIZED = dmrpc.is_sanitized()
 MOST = 20 if SANITIZED else 5  # how much longer the 99th of 100 calls may take
 TRIES = 10
 DEVICES = 1000 if SANITIZED else 20000

@@ -6,7 +6,7 @@ import subprocess
 
 import dmrpc
 
-SANITIZED = any(word in str(dmrpc.build_dir()) for word in ("asan", "tsan"))
+SANITIZED = dmrpc.is_sanitized()
 
 
 def load(program, daemon, *numbers):
