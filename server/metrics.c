@@ -30,7 +30,7 @@ static void put_escaped(const char *string, struct out *out)
             break;
         }
         out_char(out, '\\');
-        out_char(out, string[plain] == '\n' ? 'n' : string[plain]);
+        out_put(out, string[plain] == '\n' ? "n" : &string[plain], 1);
     }
 }
 

@@ -14,7 +14,7 @@
 
 static void test_grows_and_keeps(void **state)
 {
-    struct budget budget = {.limit = 1024 * 1024};
+    struct budget budget = {.limit = 1048576};
     struct buffer buffer = {0};
     char bytes[1000];
 
@@ -36,7 +36,7 @@ static void test_grows_and_keeps(void **state)
 
 static void test_room_in_front_is_used_and_wiped(void **state)
 {
-    struct budget budget = {.limit = 1024 * 1024};
+    struct budget budget = {.limit = 1048576};
     struct buffer buffer = {0};
     char bytes[40000];
 
