@@ -176,7 +176,8 @@ def test_a_server_that_ends_finishes_what_runs_and_begins_nothing_new(daemons, c
 
         stuck.release()
         assert state(stuck.connection.take()[1]) == SUSPENDED | LIVE
-        assert stuck.connection.read_line() == b"" and stuck.connection.methods
+        assert stuck.connection.take()[1].name == "shutting_down"
+        assert stuck.connection.read_line() == b"" and not stuck.connection.methods
         replies = json.loads(batch.read_line())
         Client.recorded.extend((calls[reply["id"]][0], reply) for reply in replies)
         assert state(replies[0]["result"]) == SUSPENDED | LIVE | {"DM_INACTIVE_PRESENT"}
