@@ -3,6 +3,10 @@
 
 Held on a machine where others run as well: a ratio of two measurements beside each other, and the best of a few
 tries. Who is held up by the server itself is held up in each of them. scripts/load gives the figures.
+
+Where the quiet value is some tens of microseconds, one slice of the scheduler or one read of an unoptimised build is
+more than any ratio allows. So there is a bound in time as well, below what a server takes that lets others wait for
+a whole batch, a whole table or a whole list. The ratios of an optimised build are scripts/load's to tell.
 """
 
 import re
@@ -14,6 +18,8 @@ import dmrpc
 
 SANITIZED = dmrpc.is_sanitized()
 MOST = 20 if SANITIZED else 5  # how much longer the 99th of 100 calls may take
+MOST_US = {"batch": 25000, "load": 5000, "pipeline": 3000, "list": 2000}  # or this
+SLOWER = 10 if SANITIZED else 1
 TRIES = 10
 DEVICES = 1000 if SANITIZED else 20000
 
@@ -38,6 +44,7 @@ def test_others_go_on(daemon, kind, others):
     for _ in range(TRIES):
         line = load(daemon, kind, others, 1, 400)
         said.append(line)
-        if float(re.search(r"ratio=([\d.]+)", line)[1]) <= MOST:
+        ratio, loaded = (float(re.search(rf"{name}=([\d.]+)", line)[1]) for name in ("ratio", "loaded_p99"))
+        if ratio <= MOST or loaded <= MOST_US[kind] * SLOWER:
             return
     pytest.fail("".join(said))
