@@ -245,11 +245,11 @@ def test_load(daemon, client):
 
 
 def test_durations(client):
-    client.simulate_fault_add(ioctl="DM_LIST_DEVICES", block_ms=60)
+    client.simulate_fault_add(ioctl="DM_LIST_DEVICES", block_ms=80)
     client.list_devices()
     duration = client.server_stats()["duration"]
     counts = [bucket["count"] for bucket in duration["buckets"]]
     assert counts == sorted(counts) and counts[-1] == duration["count"] == 2
-    assert duration["sum_ns"] >= 60_000_000
+    assert duration["sum_ns"] >= 75_000_000  # clocks of whole milliseconds may end it a little early
     slow = {bucket["up_to_ns"]: bucket["count"] for bucket in duration["buckets"]}
     assert slow[50_000_000] == 1  # the other call
