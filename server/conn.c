@@ -95,14 +95,22 @@ static void stop_watchers(struct conn *conn)
     ev_timer_stop(loop_of(conn), &conn->linger);
 }
 
-/* NULL where there is no memory. */
-static struct conns_user *user_add(struct conns *conns, uid_t uid)
+/* NULL where the user has no connection. */
+static struct conns_user *user_find(const struct conns *conns, uid_t uid)
 {
     struct conns_user *user = conns->users;
 
     while (user && user->uid != uid) {
         user = user->next;
     }
+    return user;
+}
+
+/* NULL where there is no memory. */
+static struct conns_user *user_add(struct conns *conns, uid_t uid)
+{
+    struct conns_user *user = user_find(conns, uid);
+
     if (!user) {
         user = calloc(1, sizeof(*user));
         if (!user) {
@@ -628,11 +636,8 @@ void conns_close(struct conns *conns)
 
 size_t conns_count_user(const struct conns *conns, uid_t uid)
 {
-    const struct conns_user *user = conns->users;
+    const struct conns_user *user = user_find(conns, uid);
 
-    while (user && user->uid != uid) {
-        user = user->next;
-    }
     return user ? user->count : 0;
 }
 

@@ -242,6 +242,12 @@ static void refuse_text(struct exchange *exchange, enum error_id id, const char 
     rpc_put_error(dispatcher_of(exchange), &exchange->reply, &failure);
 }
 
+static void refuse_memory(struct exchange *exchange)
+{
+    refuse_text(exchange, ERROR_OVERLOADED,
+                "There is no memory for the request now. It was not carried out.");
+}
+
 /* Takes the reply of the request, which has ended. */
 static void collect(struct exchange *exchange, struct rpc *rpc)
 {
@@ -293,8 +299,7 @@ static void begin_text(struct exchange *exchange)
     if (ended) {
         collect(exchange, rpc);
     } else if (!rpc) {
-        refuse_text(exchange, ERROR_OVERLOADED,
-                    "There is no memory for the request now. It was not carried out.");
+        refuse_memory(exchange);
     } else {
         exchange->rpc = rpc;
         MHD_suspend_connection(exchange->connection);
@@ -306,8 +311,7 @@ static void begin(struct exchange *exchange)
 {
     exchange->begun = true;
     if (exchange->unkept) {
-        refuse_text(exchange, ERROR_OVERLOADED,
-                    "There is no memory for the request now. It was not carried out.");
+        refuse_memory(exchange);
     } else if (exchange->fault != SCAN_MORE) {
         rpc_put_scan_error(dispatcher_of(exchange), &exchange->reply, exchange->fault);
     } else if (exchange->more) {
@@ -469,8 +473,7 @@ static enum MHD_Result on_head(struct client *client, struct MHD_Connection *con
                                const char *path, const char *method, const char *version,
                                struct exchange **ret_exchange)
 {
-    struct http_request request = {
-        .method = method, .path = path, .http_1_0 = strcmp(version, "HTTP/1.0") == 0};
+    struct http_request request = {.method = method, .http_1_0 = strcmp(version, "HTTP/1.0") == 0};
     struct exchange *exchange = calloc(1, sizeof(*exchange));
 
     if (!exchange) {
@@ -533,10 +536,7 @@ static enum MHD_Result on_body(struct exchange *exchange, const char *bytes, siz
     traffic_of(exchange->client->http)->received_bytes += length;
     if (exchange->verdict.status == 0 && exchange->received > limits_of(exchange)->request_bytes) {
         buffer_done(&exchange->text, budget_of(exchange));
-        exchange->verdict = (struct http_verdict){
-            .status = MHD_HTTP_CONTENT_TOO_LARGE,
-            .why = "The request passes the limit of bytes; server_info tells it.\n",
-        };
+        exchange->verdict = http_too_long();
     }
     if (exchange->verdict.status == 0) {
         take(exchange, bytes, length);

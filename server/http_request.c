@@ -136,6 +136,11 @@ static struct http_verdict refuse(unsigned int status, const char *why)
     return (struct http_verdict){.status = status, .why = why};
 }
 
+struct http_verdict http_too_long(void)
+{
+    return refuse(413, "The request passes the limit of bytes; server_info tells it.\n");
+}
+
 struct http_verdict http_judge(const struct http_request *request, const char *allow,
                                uint64_t body_limit)
 {
@@ -167,8 +172,5 @@ struct http_verdict http_judge(const struct http_request *request, const char *a
         (!request->content_type || !is_json(request->content_type))) {
         return refuse(415, "Send JSON, with Content-Type: application/json.\n");
     }
-    if (is_too_long(request, body_limit)) {
-        return refuse(413, "The request passes the limit of bytes; server_info tells it.\n");
-    }
-    return (struct http_verdict){0};
+    return is_too_long(request, body_limit) ? http_too_long() : (struct http_verdict){0};
 }

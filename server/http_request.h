@@ -15,7 +15,7 @@
 
 /* A request's head. Strings are borrowed, NULL where the header is not there. */
 struct http_request {
-    const char *method, *path;
+    const char *method;
     const char *host, *length, *encoding, *content_type, *expect;
     unsigned int hosts, lengths, encodings; /* how many of each header */
     bool malformed;                         /* a folded header, a blank before a colon, a NUL */
@@ -33,6 +33,9 @@ struct http_verdict {
 /* `allow` lists the methods of what is at the path, "GET, HEAD"; NULL: nothing is there. */
 struct http_verdict http_judge(const struct http_request *request, const char *allow,
                                uint64_t body_limit);
+
+/* What is told to a request whose body is past its limit. */
+struct http_verdict http_too_long(void);
 
 /*
  * Whether a header that lies in [text, end), as libmicrohttpd leaves it (a NUL for

@@ -50,6 +50,11 @@ struct server {
 
 /* --- connections --- */
 
+static size_t clients(const struct server *server)
+{
+    return server->conns.count + http_count(server->http);
+}
+
 /* To one connection too many: the reason, as a reply, rather than silence. */
 static void turn_away(struct server *server, int fd, const struct peer *peer, const char *whose,
                       uint64_t limit)
@@ -79,7 +84,7 @@ static void on_accepted(struct listener *listener, int fd, const struct peer *pe
     struct server *server = container_of(listener, struct server, listener);
     const struct limits *limits = &server->dispatcher.host.limits;
 
-    if (server->conns.count + http_count(server->http) >= limits->connections) {
+    if (clients(server) >= limits->connections) {
         turn_away(server, fd, peer, "", limits->connections);
     } else if (conns_count_user(&server->conns, peer->uid) +
                    http_count_user(server->http, peer->uid) >=
@@ -91,11 +96,6 @@ static void on_accepted(struct listener *listener, int fd, const struct peer *pe
 }
 
 /* --- the end --- */
-
-static size_t clients(const struct server *server)
-{
-    return server->conns.count + http_count(server->http);
-}
 
 /* Calls whose clients have gone may still run: on_patience_over sees the last of them end. */
 static void on_empty(void *data)

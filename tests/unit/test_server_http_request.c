@@ -18,7 +18,6 @@ static struct http_request good(void)
 {
     return (struct http_request){
         .method = "POST",
-        .path = "/",
         .host = "localhost",
         .hosts = 1,
         .length = "10",
@@ -50,7 +49,7 @@ static void test_good(void **state)
     request.encoding = "Chunked";
     request.encodings = 1;
     assert_int_equal(judge(&request), 0);
-    request = (struct http_request){.method = "GET", .path = "/", .http_1_0 = true};
+    request = (struct http_request){.method = "GET", .http_1_0 = true};
     assert_int_equal(judge(&request), 0);
 }
 
