@@ -10,6 +10,7 @@
 #include "ioctl.h"
 #include "ioctl_buffer.h"
 #include "ioctl_request.h"
+#include "transport.h"
 
 enum { SUSPEND_FLAGS = DMI_NOFLUSH | DMI_SKIP_LOCKFS };
 
@@ -147,6 +148,12 @@ int dmi_device_status(struct dmi *dm, const struct dmi_id *id, uint32_t flags,
     ioctl_request_flags(&request, flags, DMI_QUERY_INACTIVE_TABLE);
     ioctl_request_id(&request, id);
     return device_submit(dm, &request, ret_info);
+}
+
+int dmi_device_diskseq(struct dmi *dm, struct dmi_device device, uint64_t *ret_diskseq)
+{
+    dm->last = DMI_NONE;
+    return dm->transport->diskseq(dm->transport, device, ret_diskseq);
 }
 
 int dmi_device_set_geometry(struct dmi *dm, const struct dmi_id *id,

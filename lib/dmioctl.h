@@ -99,6 +99,7 @@ struct dmi {
     size_t max_reply;                /* bytes; replies grow up to this, at most 1 GiB */
     enum dmi_ioctl last;             /* the ioctl sent last by the latest call, or DMI_NONE */
     uint32_t kernel_version[3];      /* as the kernel wrote it last; zeros before */
+    uint32_t needed_minor;           /* of the interface, by the latest ioctl */
 };
 
 /* `transport` is borrowed for as long as `dm` is used. max_reply is set to 1 GiB. */
@@ -112,6 +113,11 @@ struct dmi_version {
 struct dmi_device {
     uint32_t major, minor;
 };
+
+static inline bool dmi_device_equal(struct dmi_device a, struct dmi_device b)
+{
+    return a.major == b.major && a.minor == b.minor;
+}
 
 /* How a call names its device: exactly one way, as the kernel wants it. */
 struct dmi_id {
@@ -257,6 +263,14 @@ int dmi_arm_poll(struct dmi *dm);
 int dmi_poll_fd(struct dmi *dm);
 
 /* --- devices --- */
+
+/*
+ * The sequence number of the device's disk. No two disks have had the same since the
+ * machine started: it tells a device from one that was made anew under its name and
+ * number. -ENOENT: there is no disk (it comes with the first table load), or the kernel
+ * (before 5.15) does not tell. No ioctl: it never blocks for long.
+ */
+int dmi_device_diskseq(struct dmi *dm, struct dmi_device device, uint64_t *ret_diskseq);
 
 /*
  * DM_DEV_CREATE: a device without a table. `uuid` may be NULL. Flags:

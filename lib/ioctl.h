@@ -18,6 +18,7 @@ enum {
     IOCTL_MINOR_SET_UUID = 19,
     IOCTL_MINOR_DEFERRED_REMOVE = 27,
     IOCTL_MINOR_LIST_EVENT_NR = 37,
+    IOCTL_MINOR_LIST_UUID = 45,
     /* Limits of what huge_encode_dev can carry. */
     IOCTL_DEVICE_MAJOR_MAX = 0xfff,
     IOCTL_DEVICE_MINOR_MAX = 0xfffff,

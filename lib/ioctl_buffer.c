@@ -58,6 +58,7 @@ int ioctl_submit(struct dmi *dm, const struct ioctl_request *request, struct dm_
     }
     ioctl_request_write(request, buffer, size);
     dm->last = request->nr;
+    dm->needed_minor = request->lowest_minor;
     rc = dm->transport->ioctl(dm->transport, request->nr, buffer);
     buffer_note_version(dm, buffer, request->lowest_minor, rc);
     rc = buffer_check_result(buffer, request->lowest_minor, rc);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ioctl.h"
 #include "ioctl_buffer.h"
 #include "ioctl_reply.h"
 #include "ioctl_request.h"
@@ -101,6 +102,7 @@ int dmi_list_devices(struct dmi *dm, const char *name_prefix, const char *uuid_p
     rc = ioctl_buffer_submit(dm, &request, LIST_FIRST_SIZE, &list.buffer);
     if (rc == 0) {
         rc = list_read_devices(&list, &filter);
+        dm->needed_minor = rc == -EPROTONOSUPPORT ? IOCTL_MINOR_LIST_UUID : dm->needed_minor;
     }
     if (rc < 0) {
         dmi_device_list_done(&list);

@@ -34,6 +34,10 @@ struct dmi_transport {
     /* The majors that device-mapper holds; *ret_majors is malloc'ed. 0 or -errno. */
     int (*dev_majors)(struct dmi_transport *transport, uint32_t **ret_majors, size_t *ret_count);
 
+    /* The sequence number of a device's disk. 0, or -ENOENT where there is none. */
+    int (*diskseq)(struct dmi_transport *transport, struct dmi_device device,
+                   uint64_t *ret_diskseq);
+
     /* Another open file on the same kernel, with a poll state of its own. 0 or -errno. */
     int (*reopen)(struct dmi_transport *transport, struct dmi_transport **ret_transport);
 

@@ -56,6 +56,29 @@ static int kernel_dev_majors(struct dmi_transport *transport, uint32_t **ret_maj
     return rc;
 }
 
+/* sysfs: one short line. */
+static int kernel_diskseq(struct dmi_transport *transport, struct dmi_device device,
+                          uint64_t *ret_diskseq)
+{
+    char path[sizeof("/sys/dev/block/4294967295:4294967295/diskseq")];
+    char line[24];
+
+    (void)transport;
+    (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/diskseq", device.major, device.minor);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -ENOENT;
+    }
+    ssize_t n = read(fd, line, sizeof(line) - 1);
+    (void)close(fd);
+    if (n <= 0) {
+        return -ENOENT;
+    }
+    line[n] = '\0';
+    *ret_diskseq = strtoull(line, NULL, 10);
+    return 0;
+}
+
 static int kernel_reopen(struct dmi_transport *transport, struct dmi_transport **ret_transport)
 {
     (void)transport;
@@ -84,6 +107,7 @@ int dmi_transport_kernel_new(struct dmi_transport **ret_transport)
                 .ioctl = kernel_ioctl,
                 .poll_fd = kernel_poll_fd,
                 .dev_majors = kernel_dev_majors,
+                .diskseq = kernel_diskseq,
                 .reopen = kernel_reopen,
                 .free = kernel_free,
             },

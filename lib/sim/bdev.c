@@ -94,15 +94,21 @@ static int resolve_number(const char *word, uint32_t *ret_major, uint32_t *ret_m
     return scan_hexadecimal(word, ret_major, ret_minor) ? 0 : -ENODEV;
 }
 
+static const struct sim_bdev *find_by_path(struct dmi_sim *sim, const char *path)
+{
+    const struct sim_disk *disk = disk_find_path(&sim->disks, path);
+    const struct sim_device *mapped = disk ? NULL : mapped_by_path(sim, path);
+
+    return disk ? &disk->bdev : mapped ? &mapped->bdev : NULL;
+}
+
 int sim_bdev_resolve(struct dmi_sim *sim, const char *word, uint32_t *ret_major,
                      uint32_t *ret_minor)
 {
     if (sim_scan_device(word, ret_major, ret_minor))
         return *ret_major > MAJOR_MAX || *ret_minor > MINOR_MAX ? -EOVERFLOW : 0;
 
-    const struct sim_disk *disk = disk_find_path(&sim->disks, word);
-    const struct sim_device *mapped = disk ? NULL : mapped_by_path(sim, word);
-    const struct sim_bdev *bdev = disk ? &disk->bdev : mapped ? &mapped->bdev : NULL;
+    const struct sim_bdev *bdev = find_by_path(sim, word);
     if (!bdev)
         return resolve_number(word, ret_major, ret_minor);
     *ret_major = bdev->major;
@@ -297,4 +303,31 @@ int dmi_sim_disks(struct dmi_sim *sim, struct dmi_sim_disk **ret_disks, size_t *
         *ret_count = count;
     }
     return rc;
+}
+
+int dmi_sim_find(struct dmi_sim *sim, const char *path, struct dmi_device *ret_device)
+{
+    sim_lock(sim);
+    const struct sim_bdev *bdev = find_by_path(sim, path);
+    if (bdev)
+        *ret_device = (struct dmi_device){bdev->major, bdev->minor};
+    sim_unlock(sim);
+    return bdev ? 0 : -ENOENT;
+}
+
+void dmi_sim_name(struct dmi_sim *sim, struct dmi_device device, char *ret_node, char *ret_mapped,
+                  size_t size)
+{
+    *ret_node = *ret_mapped = '\0';
+    sim_lock(sim);
+    const struct sim_disk *disk = disk_find(&sim->disks, device.major, device.minor);
+    const struct sim_device *mapped =
+        device.major == DMI_SIM_MAJOR ? sim_minors_find(&sim->devices.minors, device.minor) : NULL;
+    if (disk)
+        (void)snprintf(ret_node, size, "%s", disk->path);
+    if (mapped) {
+        (void)snprintf(ret_node, size, "/dev/dm-%u", device.minor);
+        (void)snprintf(ret_mapped, size, "/dev/mapper/%s", mapped->name);
+    }
+    sim_unlock(sim);
 }

@@ -83,6 +83,7 @@ static int check_table(struct sim_device *device, struct sim_table *table)
     }
     device->bdev.block_size = limits.block_size;
     device->has_disk = true;
+    device->diskseq = ++device->sim->last_diskseq;
     return 0;
 }
 

@@ -35,6 +35,7 @@ struct sim_device {
     struct sim_table *live, *inactive;
     struct sim_open *opens; /* what its tables have open */
     struct sim_stats stats;
+    uint64_t diskseq; /* 0 before its disk */
     uint32_t event_nr;
     unsigned int open_count;
     unsigned int held; /* of open_count: by dmi_sim_hold */

@@ -59,6 +59,17 @@ void sim_log_crypt(struct dmi_sim *sim, const char *format, ...)
     va_end(arguments);
 }
 
+void sim_log_md(struct dmi_sim *sim, const char *personality, const char *format, ...)
+{
+    char head[64];
+    va_list arguments;
+
+    (void)snprintf(head, sizeof(head), "md/%s:mdX", personality);
+    va_start(arguments, format);
+    log_line(sim, head, format, arguments);
+    va_end(arguments);
+}
+
 const char *sim_errno(int error, char *buffer, size_t size)
 {
     const char *name = strerrorname_np(-error);

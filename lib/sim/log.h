@@ -31,6 +31,10 @@ __attribute__((format(printf, 3, 4))) void sim_log(struct dmi_sim *sim, const ch
 __attribute__((format(printf, 2, 3))) void sim_log_crypt(struct dmi_sim *sim, const char *format,
                                                          ...);
 
+/* "md/PERSONALITY:mdX: ..." as md writes it, whose arrays raid targets are. */
+__attribute__((format(printf, 3, 4))) void sim_log_md(struct dmi_sim *sim, const char *personality,
+                                                      const char *format, ...);
+
 /* The name of a negative errno as the kernel's %pe prints it, such as "-EINVAL". */
 const char *sim_errno(int error, char *buffer, size_t size);
 

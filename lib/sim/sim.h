@@ -72,6 +72,13 @@ int dmi_sim_disk_wipe(struct dmi_sim *sim, struct dmi_device device);
 int dmi_sim_disk_resize(struct dmi_sim *sim, struct dmi_device device, uint64_t sectors);
 int dmi_sim_disk_claim(struct dmi_sim *sim, struct dmi_device device, bool claimed);
 
+/* The disk or mapped device at an absolute path, as udev would have made it. 0 or -ENOENT. */
+int dmi_sim_find(struct dmi_sim *sim, const char *path, struct dmi_device *ret_device);
+
+/* The device's node, and /dev/mapper/NAME of a mapped one; "" where there is none. */
+void dmi_sim_name(struct dmi_sim *sim, struct dmi_device device, char *ret_node, char *ret_mapped,
+                  size_t size);
+
 /* All disks, oldest first, to be freed with free(); *ret_disks is NULL if there are none. */
 int dmi_sim_disks(struct dmi_sim *sim, struct dmi_sim_disk **ret_disks, size_t *ret_count);
 

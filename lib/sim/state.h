@@ -33,6 +33,7 @@ struct dmi_sim {
     struct sim_file *files;
     struct sim_fault *faults;
     uint64_t last_fault; /* id given last */
+    uint64_t last_diskseq;
     struct sim_registry devices;
     struct sim_disks disks;
     struct sim_keys keys;

@@ -21,7 +21,7 @@
 enum {
     MIGRATION_THRESHOLD = 2048,
     FIXED_BLOCKS = 5,       /* of metadata: superblock, roots and indexes */
-    BLOCKS_MIN = 8,         /* fewer cannot be formatted */
+    BLOCKS_MIN = 6,         /* fewer cannot be formatted */
     BITMAP_ENTRIES = 16320, /* of a space map, in one metadata block */
     ARRAY_ENTRIES = 509,    /* mappings in one metadata block */
     HINT_ENTRIES = 1018,
@@ -33,11 +33,11 @@ static struct dmi_sim *world_of(const struct sim_target *target)
     return target->table->device->sim;
 }
 
-static int format_metadata(const struct cache *cache, struct sim_media *media)
+static int format_metadata(struct dmi_sim *sim, const struct cache *cache, struct sim_media *media)
 {
     uint64_t blocks = sim_thin_metadata_size(cache->metadata->open->bdev);
     if (blocks < BLOCKS_MIN)
-        return blocks < 3 ? -EINVAL : -ENOSPC;
+        return sim_metadata_too_small(sim, "cache metadata", blocks);
 
     struct cache_metadata *metadata = calloc(1, sizeof(*metadata));
     if (!metadata)
@@ -56,7 +56,7 @@ static int open_metadata(struct dmi_sim *sim, struct cache *cache)
     struct sim_media *media;
     int rc = sim_media_find(sim, cache->metadata->open->bdev, &media);
     if (rc == 0 && media->kind == SIM_MEDIA_BLANK)
-        rc = format_metadata(cache, media);
+        rc = format_metadata(sim, cache, media);
     if (rc < 0)
         return rc;
     if (media->kind != SIM_MEDIA_CACHE)

@@ -91,6 +91,14 @@ static int set_sizes(struct sim_target *target, struct raid *raid)
     return 0;
 }
 
+static bool has_data(const struct raid *raid)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < raid->count; i++)
+        any |= raid->disks[i].data != NULL;
+    return any;
+}
+
 static bool has_metadata(const struct raid *raid)
 {
     bool any = false;
@@ -120,8 +128,8 @@ static int check_runs(struct sim_target *target, const struct raid *raid)
 
     /* Only a set with superblocks gets its layout; all others run with the type's number. */
     if (family == RAID_10 && !has_metadata(raid)) {
-        sim_log(target->table->device->sim, "raid10", "mdX: unsupported raid10 layout: 0x%8x",
-                raid->type->layout);
+        sim_log_md(target->table->device->sim, "raid10", "unsupported raid10 layout: 0x%8x",
+                   raid->type->layout);
         return refuse_to_run(target, -EINVAL);
     }
     if (family == RAID_6 && raid->count < RAID_6_DISKS_MIN)
@@ -194,6 +202,8 @@ static int raid_parse(struct sim_target *target, struct raid *raid, struct sim_a
     rc = set_sizes(target, raid);
     if (rc == 0)
         rc = read_superblocks(target, raid);
+    if (rc == 0 && !has_data(raid))
+        rc = refuse(target, "Invalid rdev size");
     return rc < 0 ? rc : check_runs(target, raid);
 }
 

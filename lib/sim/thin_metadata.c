@@ -37,12 +37,40 @@ static void metadata_free(void *content)
     free(metadata);
 }
 
-static int metadata_format(const struct sim_bdev *bdev, uint32_t block_size,
+int sim_metadata_too_small(struct dmi_sim *sim, const char *prefix, uint64_t blocks)
+{
+    if (blocks < 3) {
+        sim_log(sim, "space map common", "metadata block out of bounds");
+        sim_log(sim, "space map common", "dm_tm_shadow_block() failed");
+        sim_log(sim, "space map metadata", "dm_sm_metadata_create: apply_bops failed");
+    }
+    if (blocks < 4) {
+        sim_log(sim, "transaction manager", "couldn't create metadata space map");
+        sim_log(sim, prefix, "tm_create_with_sm failed");
+        return blocks < 3 ? -EINVAL : -ENOSPC;
+    }
+    sim_log(sim, "space map metadata", "unable to allocate new metadata block");
+    return -ENOSPC;
+}
+
+/* What a pool still lacks room for. */
+static int pool_too_small(struct dmi_sim *sim, uint64_t blocks)
+{
+    int rc = sim_metadata_too_small(sim, "thin metadata", blocks);
+
+    if (blocks == 4 || blocks == 5)
+        sim_log(sim, "thin metadata", "sm_disk_create failed");
+    if (blocks == 7)
+        sim_log(sim, "thin metadata", "couldn't create devices root");
+    return rc;
+}
+
+static int metadata_format(struct dmi_sim *sim, const struct sim_bdev *bdev, uint32_t block_size,
                            struct sim_media *media)
 {
     uint64_t blocks = sim_thin_metadata_size(bdev);
     if (blocks < BLOCKS_MIN)
-        return blocks < 3 ? -EINVAL : -ENOSPC;
+        return pool_too_small(sim, blocks);
 
     struct thin_metadata *metadata = calloc(1, sizeof(*metadata));
     if (!metadata)
@@ -64,7 +92,7 @@ int sim_thin_metadata_open(struct dmi_sim *sim, struct sim_bdev *bdev, uint32_t 
     if (rc < 0)
         return rc;
     if (media->kind == SIM_MEDIA_BLANK) {
-        rc = format ? metadata_format(bdev, block_size, media) : -EPERM;
+        rc = format ? metadata_format(sim, bdev, block_size, media) : -EPERM;
         if (rc < 0)
             return rc;
     }

@@ -36,6 +36,12 @@ struct thin_metadata {
 uint64_t sim_thin_metadata_size(const struct sim_bdev *bdev);
 
 /*
+ * Says, and returns, what a kernel does where so few blocks cannot be formatted; `prefix` is
+ * "thin metadata" or "cache metadata".
+ */
+int sim_metadata_too_small(struct dmi_sim *sim, const char *prefix, uint64_t blocks);
+
+/*
  * dm_pool_metadata_open(): reads what lies on `bdev`, or formats it. The metadata
  * belongs to the place (media.h). -EPERM: blank, and `format` is false; -EINVAL:
  * other block size, or too small; -ENOSPC; -EILSEQ: something else lies there;

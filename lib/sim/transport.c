@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "device.h"
 #include "state.h"
 
 struct sim_transport {
@@ -48,6 +49,24 @@ static int transport_dev_majors(struct dmi_transport *transport, uint32_t **ret_
     return 0;
 }
 
+static int transport_diskseq(struct dmi_transport *transport, struct dmi_device device,
+                             uint64_t *ret_diskseq)
+{
+    struct dmi_sim *sim = file_of(transport)->sim;
+    uint64_t diskseq = 0;
+
+    sim_lock(sim);
+    const struct sim_device *found =
+        device.major == DMI_SIM_MAJOR ? sim_minors_find(&sim->devices.minors, device.minor) : NULL;
+    if (found)
+        diskseq = found->diskseq;
+    sim_unlock(sim);
+    if (diskseq == 0)
+        return -ENOENT;
+    *ret_diskseq = diskseq;
+    return 0;
+}
+
 static int transport_reopen(struct dmi_transport *transport, struct dmi_transport **ret_transport)
 {
     return dmi_sim_open(file_of(transport)->sim, ret_transport);
@@ -79,6 +98,7 @@ int dmi_sim_open(struct dmi_sim *sim, struct dmi_transport **ret_transport)
         .ioctl = transport_ioctl,
         .poll_fd = transport_poll_fd,
         .dev_majors = transport_dev_majors,
+        .diskseq = transport_diskseq,
         .reopen = transport_reopen,
         .free = transport_free,
     };

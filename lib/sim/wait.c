@@ -15,11 +15,6 @@
 
 #include "state.h"
 
-struct sim_waiter {
-    struct sim_waiter *next;
-    int fd;
-};
-
 static int wait_milliseconds(struct dmi_sim *sim, uint64_t until_ms, int fd)
 {
     if (fd < 0)

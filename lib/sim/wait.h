@@ -12,6 +12,12 @@ struct dmi_sim;
 
 #define SIM_WAIT_FOREVER UINT64_MAX
 
+/* One that waits, of those in sim->waiters. */
+struct sim_waiter {
+    struct sim_waiter *next;
+    int fd; /* an eventfd: it is to look again */
+};
+
 /*
  * Lets go of the lock until something changed (sim_wake), the clock reached
  * `until_ms`, or, if `signals`, a signal was caught: -EINTR. Wakes up for nothing,

@@ -265,6 +265,17 @@ static int script_dev_majors(struct dmi_transport *transport, uint32_t **ret_maj
     return 0;
 }
 
+static int script_diskseq(struct dmi_transport *transport, struct dmi_device device,
+                          uint64_t *ret_diskseq)
+{
+    (void)transport;
+    if (device.minor == 0) {
+        return -ENOENT;
+    }
+    *ret_diskseq = (uint64_t)device.major << 32 | device.minor;
+    return 0;
+}
+
 static int script_reopen(struct dmi_transport *transport, struct dmi_transport **ret_transport)
 {
     (void)transport;
@@ -284,6 +295,7 @@ void script_init(struct script *script, const struct script_step *steps, size_t 
                       .ioctl = script_ioctl,
                       .poll_fd = script_poll_fd,
                       .dev_majors = script_dev_majors,
+                      .diskseq = script_diskseq,
                       .reopen = script_reopen,
                       .free = script_free},
         .steps = steps,

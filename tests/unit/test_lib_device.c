@@ -302,6 +302,20 @@ static void test_set_geometry(void **state)
     script_end(&script);
 }
 
+static void test_diskseq(void **state)
+{
+    struct script script;
+    uint64_t diskseq = 99;
+
+    (void)state;
+    script_init_silent(&script);
+    assert_int_equal(dmi_device_diskseq(&script.dm, (struct dmi_device){1, 2}, &diskseq), 0);
+    assert_true(diskseq == (UINT64_C(1) << 32 | 2));
+    assert_int_equal(script.dm.last, DMI_NONE);
+    assert_int_equal(dmi_device_diskseq(&script.dm, (struct dmi_device){1, 0}, &diskseq), -ENOENT);
+    assert_true(diskseq == (UINT64_C(1) << 32 | 2));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,7 +323,7 @@ int main(void)
         cmocka_unit_test(test_longest_strings), cmocka_unit_test(test_remove),
         cmocka_unit_test(test_rename),          cmocka_unit_test(test_rename_refusals),
         cmocka_unit_test(test_suspend_resume),  cmocka_unit_test(test_status),
-        cmocka_unit_test(test_set_geometry),
+        cmocka_unit_test(test_set_geometry),    cmocka_unit_test(test_diskseq),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

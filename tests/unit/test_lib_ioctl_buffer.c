@@ -139,6 +139,7 @@ static void test_versions(void **state)
         script.kernel_minor = cases[i].kernels;
         request.lowest_minor = cases[i].sent;
         assert_int_equal(submit(&script, request), cases[i].expected);
+        assert_int_equal(script.dm.needed_minor, cases[i].sent);
     }
 }
 

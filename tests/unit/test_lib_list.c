@@ -187,6 +187,7 @@ static void test_uuid_prefix_of_old_kernel(void **state)
             .out = &out});
     script.kernel_minor = 44;
     assert_int_equal(dmi_list_devices(&script.dm, NULL, "LVM-", &list), -EPROTONOSUPPORT);
+    assert_int_equal(script.dm.needed_minor, 45);
     assert_int_equal(list.count, 5);
     assert_int_equal(dmi_list_devices(&script.dm, "x", "LVM-", &list), 0);
     assert_int_equal(list.count, 0);

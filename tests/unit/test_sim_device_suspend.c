@@ -89,12 +89,14 @@ struct waiter {
     pthread_t thread;
     int (*call)(struct rig *rig, const char *name);
     int rc;
+    atomic_bool ended;
 };
 
 static void *wait_in_kernel(void *argument)
 {
     struct waiter *waiter = argument;
     waiter->rc = waiter->call(&waiter->rig, "a");
+    atomic_store(&waiter->ended, true);
     return NULL;
 }
 
@@ -135,7 +137,7 @@ static void a_plain_resume_beside_a_drain_does_nothing(void **state)
     rig_live(rig, "a", "zero", 8, "");
     stall(rig, DMI_SIM_DRAIN);
     start(&waiter, rig, rig_suspend);
-    nap();
+    rig_sleepers(rig, 1);
     assert_false(rig_status(rig, "a", 0).flags & DMI_SUSPEND);
     assert_int_equal(rig_resume(rig, "a"), 0);
     stall(rig, DMI_SIM_FLOWS);
@@ -152,9 +154,9 @@ static void a_swap_beside_a_drain_waits_and_fails(void **state)
     assert_int_equal(rig_load(rig, "a", "zero", 16, ""), 0);
     stall(rig, DMI_SIM_DRAIN);
     start(&drain, rig, rig_suspend);
-    nap();
+    rig_sleepers(rig, 1);
     start(&swap, rig, rig_resume);
-    nap();
+    rig_sleepers(rig, 2);
     stall(rig, DMI_SIM_FLOWS);
     assert_int_equal(finish(&drain), 0);
     assert_int_equal(finish(&swap), -EINVAL);
@@ -173,8 +175,8 @@ static void a_signal_undoes_a_drain(void **state)
     assert_int_equal(rig_load(rig, "a", "zero", 16, ""), 0);
     stall(rig, DMI_SIM_DRAIN);
     start(&waiter, rig, rig_resume);
-    nap();
-    assert_int_equal(pthread_kill(waiter.thread, SIGUSR1), 0);
+    rig_sleepers(rig, 1);
+    rig_interrupt(waiter.thread, &waiter.ended);
     assert_int_equal(finish(&waiter), -EINTR);
     /* Running, and the table back in its slot. */
     assert_int_equal(rig_status(rig, "a", 0).flags, DMI_ACTIVE_PRESENT | DMI_INACTIVE_PRESENT);
@@ -196,7 +198,7 @@ static void a_freeze_goes_on_and_succeeds_later(void **state)
     assert_int_equal(dmi_device_suspend(&rig->dm, &id, DMI_NOFLUSH, &info), 0);
     assert_int_equal(rig_resume(rig, "a"), 0);
     start(&waiter, rig, rig_suspend);
-    nap();
+    rig_sleepers(rig, 1);
     assert_int_equal(pthread_kill(waiter.thread, SIGUSR1), 0);
     nap();
     assert_false(rig_status(rig, "a", 0).flags & DMI_SUSPEND);
@@ -214,10 +216,10 @@ static void a_remove_waits_for_a_suspend(void **state)
     rig_live(rig, "a", "zero", 8, "");
     stall(rig, DMI_SIM_DRAIN);
     start(&drain, rig, rig_suspend);
-    nap();
+    rig_sleepers(rig, 1);
     const struct dmi_id by_number = {.kind = DMI_BY_DEVICE, .device = {DMI_SIM_MAJOR, 0}};
     start(&remove, rig, rig_remove);
-    nap();
+    rig_sleepers(rig, 2);
     /* It is gone by every name, but its number is not free yet. */
     assert_int_equal(dmi_device_status(&rig->dm, &by_number, 0, &info), -ENXIO);
     assert_int_equal(dmi_device_create(&rig->dm, "a", NULL, 0, 0, &info), 0);
@@ -242,7 +244,7 @@ static void a_thin_device_waits_for_its_pool(void **state)
     rig_live(rig, "a", "thin", 64, "254:0 0");
     assert_int_equal(rig_suspend(rig, "pool"), 0);
     start(&waiter, rig, rig_suspend);
-    nap();
+    rig_sleepers(rig, 1);
     assert_false(rig_status(rig, "a", 0).flags & DMI_SUSPEND);
     assert_int_equal(rig_resume(rig, "pool"), 0);
     assert_int_equal(finish(&waiter), 0);

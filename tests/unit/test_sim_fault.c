@@ -100,12 +100,14 @@ struct caller {
     struct rig rig; /* with a handle of its own */
     pthread_t thread;
     int rc;
+    atomic_bool ended;
 };
 
 static void *call_status(void *argument)
 {
     struct caller *caller = argument;
     caller->rc = status(&caller->rig);
+    atomic_store(&caller->ended, true);
     return NULL;
 }
 
@@ -192,9 +194,7 @@ static void signals_end_a_wait_that_says_so(void **state)
     (void)add(rig, (struct dmi_sim_fault){
                        .nr = DMI_DEV_STATUS, .calls = 1, .held = true, .signals = true});
     struct caller *caller = start(rig);
-    const struct timespec pause = {.tv_nsec = 50000000};
-    (void)nanosleep(&pause, NULL);
-    assert_int_equal(pthread_kill(caller->thread, SIGUSR1), 0);
+    rig_interrupt(caller->thread, &caller->ended);
     assert_int_equal(finish(caller), -EINTR);
 }
 

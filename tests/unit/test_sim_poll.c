@@ -7,7 +7,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -123,14 +122,13 @@ static void *wait_for_event(void *argument)
 static void a_wait_ends_with_an_event(void **state)
 {
     struct rig *rig = *state;
-    const struct timespec pause = {.tv_nsec = 50000000};
     const struct dmi_id id = by_name("a");
     struct waiter waiter = {.rig = rig};
     pthread_t thread;
 
     rig_live(rig, "a", "zero", 8, "");
     assert_int_equal(pthread_create(&thread, NULL, wait_for_event, &waiter), 0);
-    (void)nanosleep(&pause, NULL);
+    rig_sleepers(rig, 1);
     assert_int_equal(dmi_sim_event(rig->sim, &id), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(waiter.rc, 0);
@@ -140,13 +138,12 @@ static void a_wait_ends_with_an_event(void **state)
 static void a_remove_is_an_event_for_who_waits(void **state)
 {
     struct rig *rig = *state;
-    const struct timespec pause = {.tv_nsec = 50000000};
     struct waiter waiter = {.rig = rig};
     pthread_t thread;
 
     rig_live(rig, "a", "zero", 8, "");
     assert_int_equal(pthread_create(&thread, NULL, wait_for_event, &waiter), 0);
-    (void)nanosleep(&pause, NULL);
+    rig_sleepers(rig, 1);
     assert_int_equal(rig_remove(rig, "a"), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(waiter.rc, 0);
@@ -168,6 +165,31 @@ static void a_wait_for_another_number_ends_at_once(void **state)
     raw_done(&raw);
 }
 
+/* A number of its own for each disk; there is none before the first table. */
+static void a_device_made_anew_has_another_disk(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t first = 0;
+    uint64_t second = 0;
+
+    rig_create(rig, "a");
+    struct dmi_device device = rig_status(rig, "a", 0).device;
+    assert_int_equal(dmi_device_diskseq(&rig->dm, device, &first), -ENOENT);
+    assert_int_equal(rig_load(rig, "a", "zero", 8, ""), 0);
+    assert_int_equal(dmi_device_diskseq(&rig->dm, device, &first), 0);
+    assert_int_equal(rig_load(rig, "a", "zero", 16, ""), 0);
+    assert_int_equal(dmi_device_diskseq(&rig->dm, device, &second), 0);
+    assert_true(first > 0 && first == second);
+    assert_int_equal(rig_remove(rig, "a"), 0);
+    assert_int_equal(dmi_device_diskseq(&rig->dm, device, &second), -ENOENT);
+    rig_create(rig, "a");
+    assert_int_equal(rig_load(rig, "a", "zero", 8, ""), 0);
+    assert_int_equal(dmi_device_diskseq(&rig->dm, device, &second), 0);
+    assert_true(second > first);
+    device.major++;
+    assert_int_equal(dmi_device_diskseq(&rig->dm, device, &second), -ENOENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +200,7 @@ int main(void)
         RIG_TEST(a_wait_ends_with_an_event),
         RIG_TEST(a_remove_is_an_event_for_who_waits),
         RIG_TEST(a_wait_for_another_number_ends_at_once),
+        RIG_TEST(a_device_made_anew_has_another_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

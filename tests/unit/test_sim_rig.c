@@ -8,12 +8,17 @@
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
+
+#include "sim/state.h"
+#include "sim/wait.h"
 
 int rig_setup(void **state)
 {
@@ -125,6 +130,38 @@ void assert_logged(struct rig *rig, const char *text)
         if (strstr(line, text))
             return;
     fail_msg("not logged: %s", text);
+}
+
+static size_t count_sleepers(struct dmi_sim *sim)
+{
+    size_t count = 0;
+
+    sim_lock(sim);
+    for (const struct sim_waiter *waiter = sim->waiters; waiter; waiter = waiter->next)
+        count++;
+    sim_unlock(sim);
+    return count;
+}
+
+void rig_sleepers(struct rig *rig, size_t count)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+
+    for (int tries = 0; count_sleepers(rig->sim) != count; tries++) {
+        assert_true(tries < 20000);
+        (void)nanosleep(&moment, NULL);
+    }
+}
+
+void rig_interrupt(pthread_t thread, const atomic_bool *ended)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+
+    for (int tries = 0; !atomic_load(ended); tries++) {
+        assert_true(tries < 20000);
+        assert_int_equal(pthread_kill(thread, SIGUSR1), 0);
+        (void)nanosleep(&moment, NULL);
+    }
 }
 
 bool is_readable(struct dmi_transport *transport)

@@ -7,6 +7,8 @@
 #define TEST_SIM_RIG_H
 
 #include <linux/dm-ioctl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +54,12 @@ void assert_logged(struct rig *rig, const char *text);
 
 /* Is the transport's descriptor readable? */
 bool is_readable(struct dmi_transport *transport);
+
+/* Waits until so many threads sleep in the simulated kernel. */
+void rig_sleepers(struct rig *rig, size_t count);
+
+/* Signals a thread with SIGUSR1 until it has ended: what comes before its poll(2) is lost. */
+void rig_interrupt(pthread_t thread, const atomic_bool *ended);
 
 /* A raw ioctl on a buffer with `size` bytes after the header's 312 (or fewer: negative). */
 struct raw {
