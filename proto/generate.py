@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes everything that follows from dmrpc.openrpc.yaml.
 
-    generate.py              lint, then write proto/dmrpc.openrpc.json and docs/METHODS.md
-    generate.py --check      lint, then fail if one of the two is not what it would be
+    generate.py              lint, then write proto/dmrpc.openrpc.json, docs/METHODS.md and
+                             proto/dmrpcd.config.schema.json
+    generate.py --check      lint, then fail if one of them is not what it would be
     generate.py --c DIR      lint, then write DIR/schema.h and DIR/schema.c
 
-The same source always makes the same bytes. The lint is in dmrpcgen/lint.py.
+The form of the configuration file comes from dmrpcd.config.yaml, by dmrpcgen/config.py. The same source always makes the same bytes. The lint is in dmrpcgen/lint.py.
 """
 
 import argparse
@@ -21,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.dont_write_bytecode = True
 
-from dmrpcgen import cmodel, lint, manual  # noqa: E402
+from dmrpcgen import cmodel, config, lint, manual  # noqa: E402
 from dmrpcgen.document import Document, DocumentError  # noqa: E402
 
 
@@ -67,11 +68,11 @@ def make_json(document):
     return json.dumps(document.root, indent=2, ensure_ascii=False) + "\n"
 
 
-def make_c(document):
+def make_c(document, configuration):
     """schema.h and schema.c by file name."""
     minified = json.dumps(document.root, separators=(",", ":"), ensure_ascii=True)
     values = {
-        "model": cmodel.Model(document),
+        "model": cmodel.Model(document, configuration),
         "source": document.file_name,
         "document_lines": c_lines(minified),
     }
@@ -93,6 +94,8 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, default=HERE / "dmrpc.openrpc.yaml",
                         help="the YAML to read")
+    parser.add_argument("--config", type=Path, default=HERE / "dmrpcd.config.yaml",
+                        help="the YAML of the configuration file")
     parser.add_argument("--root", type=Path, default=HERE.parent,
                         help="the folder that has proto/ and docs/, for the committed files")
     group = parser.add_mutually_exclusive_group()
@@ -112,14 +115,20 @@ def main(arguments=None):
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
+    try:
+        configuration = config.Config(options.config.read_text(encoding="utf-8"), options.config.name, document)
+    except (OSError, UnicodeDecodeError, DocumentError) as error:
+        print(error, file=sys.stderr)
+        return 1
     if options.c:
         options.c.mkdir(parents=True, exist_ok=True)
-        for name, text in make_c(document).items():
+        for name, text in make_c(document, configuration).items():
             (options.c / name).write_text(text, encoding="utf-8")
         return 0
     committed = {
         options.root / "proto" / "dmrpc.openrpc.json": make_json(document),
         options.root / "docs" / "METHODS.md": make_manual(document),
+        options.root / "proto" / "dmrpcd.config.schema.json": configuration.make_json(),
     }
     if options.check:
         stale = stale_files(committed)

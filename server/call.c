@@ -42,12 +42,65 @@ int call_own(struct call *call, void *thing, void (*release)(void *thing))
     return 0;
 }
 
+struct call *call_new(json_t *params, const char *id, size_t id_length, struct budget *budget)
+{
+    struct call *call = calloc(1, sizeof(*call));
+    if (!call) {
+        return NULL;
+    }
+    call->id_length = id_length;
+    call->id = id_length > 0 ? arena_copy(&call->arena, id, id_length) : NULL;
+    if (id_length > 0 && !call->id) {
+        free(call);
+        return NULL;
+    }
+    call->params_json = call->kept = json_incref(params);
+    out_init(&call->reply, SIZE_MAX, budget);
+    call->out = &call->reply;
+    return call;
+}
+
+struct call *call_free(struct call *call)
+{
+    if (call) {
+        call_done(call);
+        out_done(&call->reply);
+        peer_unref(&call->peer);
+        json_decref(call->kept);
+        free(call);
+    }
+    return NULL;
+}
+
+int call_again(struct call *call, int rc, uint32_t after_ms)
+{
+    uint64_t spent_ms = (stats_clock() - call->life.came) / 1000000;
+
+    (void)call_fail_kernel(call, rc);
+    if (call->life.timeout_ms > 0 && spent_ms + after_ms >= call->life.timeout_ms) {
+        calls_explain_tries(call);
+        return CALL_FAILED;
+    }
+    call->again_ms = after_ms;
+    return CALL_AGAIN;
+}
+
+bool call_commit(struct call *call)
+{
+    int open = CALL_OPEN;
+
+    return atomic_compare_exchange_strong(&call->fate, &open, CALL_COMMITTED) ||
+           open == CALL_COMMITTED;
+}
+
 void call_done(struct call *call)
 {
     for (struct call_owned *owned = call->owned; owned; owned = owned->next) {
         owned->release(owned->thing);
     }
     call->owned = NULL;
+    call->rules = rules_unref(call->rules);
+    call->failure.data.kernel_log_count = call->failure.data.holders_count = 0; /* they go, too: */
     arena_done(&call->arena);
 }
 
@@ -80,42 +133,40 @@ int call_fail_kernel(struct call *call, int rc)
     return CALL_FAILED;
 }
 
-void call_about_name(struct call *call, const char *name)
+void call_describe(const struct dmi_id *id, char *ret_text, size_t size)
 {
-    (void)snprintf(call->subject, sizeof(call->subject), "device '%s'", name);
-    failure_copy(call->name, sizeof(call->name), name);
+    switch (id->kind) {
+    case DMI_BY_NAME:
+        (void)snprintf(ret_text, size, "device '%s'", id->name);
+        break;
+    case DMI_BY_UUID:
+        (void)snprintf(ret_text, size, "the device with uuid '%s'", id->uuid);
+        break;
+    case DMI_BY_DEVICE:
+        (void)snprintf(ret_text, size, "device %u:%u", id->device.major, id->device.minor);
+        break;
+    }
 }
 
 void call_about(struct call *call, const struct dmi_id *id)
 {
-    switch (id->kind) {
-    case DMI_BY_NAME:
-        call_about_name(call, id->name);
-        break;
-    case DMI_BY_UUID:
-        (void)snprintf(call->subject, sizeof(call->subject), "the device with uuid '%s'", id->uuid);
-        break;
-    case DMI_BY_DEVICE:
-        (void)snprintf(call->subject, sizeof(call->subject), "device %u:%u", id->device.major,
-                       id->device.minor);
+    call_describe(id, call->subject, sizeof(call->subject));
+    if (id->kind == DMI_BY_NAME) {
+        failure_copy(call->name, sizeof(call->name), id->name);
+    } else if (id->kind == DMI_BY_DEVICE) {
         call->device = id->device;
         call->has_device = true;
-        break;
     }
 }
 
-struct dmi_id call_device(const struct device_ref *ref)
+void call_about_name(struct call *call, const char *name)
 {
-    if (ref->name) {
-        return (struct dmi_id){.kind = DMI_BY_NAME, .name = ref->name};
-    }
-    if (ref->uuid) {
-        return (struct dmi_id){.kind = DMI_BY_UUID, .uuid = ref->uuid};
-    }
-    return (struct dmi_id){
-        .kind = DMI_BY_DEVICE,
-        .device = {.major = ref->device.major, .minor = ref->device.minor},
-    };
+    call_about(call, &(struct dmi_id){.kind = DMI_BY_NAME, .name = name});
+}
+
+struct dmi_id call_device(const struct call *call)
+{
+    return call->by;
 }
 
 int call_info(struct call *call, const struct dmi_info *info, struct device_info *ret_info)
@@ -140,4 +191,22 @@ int call_info(struct call *call, const struct dmi_info *info, struct device_info
         .unknown_flags = info->flags & ~(uint32_t)DMI_KNOWN_FLAGS,
     };
     return 0;
+}
+
+struct device_entry call_entry(const struct dmi_device_entry *entry)
+{
+    return (struct device_entry){
+        .name = entry->name,
+        .has_name_exact = !text_is_utf8(entry->name) || (entry->uuid && !text_is_utf8(entry->uuid)),
+        .name_exact = false,
+        .uuid = entry->uuid && *entry->uuid ? entry->uuid : NULL,
+        .device = {.major = entry->device.major, .minor = entry->device.minor},
+        .event_nr = entry->event_nr,
+    };
+}
+
+void call_tell(struct call *call, enum event_kind kind, const struct dmi_info *info)
+{
+    call->deed.kind = kind;
+    call->deed.info = *info;
 }

@@ -17,6 +17,7 @@
 #include "buffer.h"
 #include "container_of.h"
 #include "http.h"
+#include "keeper.h"
 #include "rpc.h"
 
 enum {
@@ -46,6 +47,9 @@ struct conn {
     struct out out;
     struct rpc *current; /* is being served: nothing else is begun */
     struct rpc *parked;  /* a list: calls that wait for events */
+
+    struct sink sink;   /* what its subscriptions have to tell; they wait there while */
+    size_t event_bytes; /* of `out`, its first bytes, are events; the rest are replies */
 
     bool greeted; /* its first byte has been seen */
     bool floods;  /* the last read brought all that it could */
@@ -157,6 +161,8 @@ static void conn_free(struct conn *conn)
         conn->parked = rpc->next;
         rpc_abandon(rpc);
     }
+    sink_done(&conn->sink);
+    peer_unref(&conn->peer);
     in_free(conn);
     out_done(&conn->out);
     if (conn->previous) {
@@ -167,6 +173,7 @@ static void conn_free(struct conn *conn)
     if (conn->next) {
         conn->next->previous = conn->previous;
     }
+    keeper_disconnected(conns->dispatcher->host.keeper, conn->peer.connection);
     if (conn->user) {
         user_remove(conns, conn->user);
         traffic_of(conn)->open--;
@@ -290,7 +297,7 @@ static void serve_kept(struct conn *conn, size_t length)
 static bool may_serve(const struct conn *conn)
 {
     return !conn->current && !conn->closing && !conn->broken &&
-           conn->out.length <= limits_of(conn)->unsent_bytes;
+           conn->out.length - conn->event_bytes <= limits_of(conn)->unsent_bytes;
 }
 
 static void refuse_scan(struct conn *conn, enum scan_result result)
@@ -397,6 +404,8 @@ static bool hand_over(struct conn *conn)
         return false;
     }
     stop_watchers(conn);
+    conn->peer.connection = 0; /* the next request may come by another */
+    conn->peer.sink = NULL;
     http_take(http, conn->fd, &conn->peer);
     conn->fd = -1;
     conn_free(conn);
@@ -458,25 +467,55 @@ static void on_patience_over(struct ev_loop *loop, ev_timer *watcher, int events
     pump(conn);
 }
 
-static void flush(struct conn *conn)
+/* Whole events go between replies, and only while no reply is unsent. */
+static bool take_events(struct conn *conn)
+{
+    if (conn->out.length > 0 || conn->closing) {
+        return false;
+    }
+    sink_take(&conn->sink, &conn->out);
+    conn->event_bytes = conn->out.length;
+    return conn->event_bytes > 0;
+}
+
+static void send_out(struct conn *conn)
 {
     ssize_t sent = out_send(&conn->out, conn->fd);
 
     if (sent > 0) {
         traffic_of(conn)->sent_bytes += (uint64_t)sent;
+        conn->event_bytes -= (size_t)sent < conn->event_bytes ? (size_t)sent : conn->event_bytes;
+        ev_timer_stop(loop_of(conn), &conn->stall);
     }
     if (sent < 0 || conn->out.error) {
         conn->broken = true;
-    } else if (conn->out.length == 0) {
-        ev_io_stop(loop_of(conn), &conn->writer);
-        ev_timer_stop(loop_of(conn), &conn->stall);
-    } else {
+    }
+}
+
+/* A peer that does not read replies is given up in time; events wait, and are lost to it. */
+static void flush(struct conn *conn)
+{
+    send_out(conn);
+    bool took = !conn->broken && take_events(conn);
+    if (took) {
+        send_out(conn);
+    }
+    if (conn->broken) {
+        return;
+    }
+    if (conn->out.length > 0) {
         ev_io_start(loop_of(conn), &conn->writer);
-        if (sent > 0 || !ev_is_active(&conn->stall)) {
-            ev_timer_stop(loop_of(conn), &conn->stall);
-            ev_timer_set(&conn->stall, (ev_tstamp)limits_of(conn)->stall_seconds, 0.);
-            ev_timer_start(loop_of(conn), &conn->stall);
+    } else {
+        ev_io_stop(loop_of(conn), &conn->writer);
+        if (took) {
+            events_ready(&conn->sink); /* there may be more; others have their turn first */
         }
+    }
+    if (conn->out.length == conn->event_bytes) {
+        ev_timer_stop(loop_of(conn), &conn->stall);
+    } else if (!ev_is_active(&conn->stall)) {
+        ev_timer_set(&conn->stall, (ev_tstamp)limits_of(conn)->stall_seconds, 0.);
+        ev_timer_start(loop_of(conn), &conn->stall);
     }
 }
 
@@ -500,6 +539,12 @@ static bool has_unserved(const struct conn *conn)
     return conn->in.bytes && conn->in.start + conn->scanned < conn->in.end;
 }
 
+/* It may hear of something though it asks for nothing more. */
+static bool listens(const struct conn *conn)
+{
+    return conn->parked || sink_is_used(&conn->sink);
+}
+
 /* Nothing more will come of it, now or later. */
 static bool is_over(struct conn *conn)
 {
@@ -507,7 +552,7 @@ static bool is_over(struct conn *conn)
         return true;
     }
     bool owes = conn->current || conn->out.length > 0 || conn->turn.waits;
-    return conn->eof && !owes && (conn->closing || !conn->parked);
+    return conn->eof && !owes && (conn->closing || !listens(conn));
 }
 
 static bool wants_input(const struct conn *conn)
@@ -528,7 +573,7 @@ static void watch(struct conn *conn)
     } else {
         ev_io_stop(loop_of(conn), &conn->reader);
     }
-    if (conn->eof && conn->parked && !conn->in_hangup) {
+    if (conn->eof && listens(conn) && !conn->in_hangup) {
         conn->in_hangup = hangup_add(&conn->conns->hangup, conn->fd, conn) == 0;
     }
 }
@@ -550,7 +595,8 @@ static void pump(struct conn *conn)
             consume_end(conn);
         }
     }
-    if (conn->conns->closing && !conn->current && !conn->turn.waits && !has_unread(conn)) {
+    if (conn->conns->closing && !conn->current && !conn->parked && !conn->turn.waits &&
+        !has_unread(conn)) {
         conn->closing = true;
     }
     if (!conn->broken) {
@@ -559,8 +605,14 @@ static void pump(struct conn *conn)
     if (has_unserved(conn) && may_serve(conn)) {
         turns_add(turns_of(conn), &conn->turn);
     }
-    if (conn->closing && !conn->lingering && conn->out.length == 0 && !conn->current) {
-        linger(conn);
+    if (conn->closing && !conn->lingering && !conn->current) {
+        if (conn->out.length == 0) {
+            linger(conn);
+        } else if (conn->out.length == conn->event_bytes && !ev_is_active(&conn->linger)) {
+            /* The rest of the events is not worth more time than a close is. */
+            ev_timer_set(&conn->linger, LINGER_SECONDS, 0.);
+            ev_timer_start(loop_of(conn), &conn->linger);
+        }
     }
     if (is_over(conn)) {
         conn_free(conn);
@@ -587,6 +639,11 @@ static void on_turn(struct turn *turn)
         receive(conn);
     }
     pump(conn);
+}
+
+static void on_events(struct sink *sink)
+{
+    pump(container_of(sink, struct conn, sink));
 }
 
 static void on_gone(void *who)
@@ -641,6 +698,16 @@ size_t conns_count_user(const struct conns *conns, uid_t uid)
     return user ? user->count : 0;
 }
 
+bool conns_has(const struct conns *conns, uint64_t number)
+{
+    const struct conn *conn = conns->first;
+
+    while (conn && conn->peer.connection != number) {
+        conn = conn->next;
+    }
+    return conn != NULL;
+}
+
 static struct conn *conn_add(struct conns *conns, int fd, const struct peer *peer)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
@@ -649,7 +716,10 @@ static struct conn *conn_add(struct conns *conns, int fd, const struct peer *pee
     }
     conn->conns = conns;
     conn->fd = fd;
-    conn->peer = *peer;
+    conn->peer = peer_ref(peer);
+    conn->peer.connection = ++conns->last_number;
+    sink_init(&conn->sink, conns->dispatcher->events, on_events);
+    conn->peer.sink = &conn->sink;
     out_init(&conn->out, SIZE_MAX, conns->dispatcher->budget);
     ev_io_init(&conn->reader, on_readable, fd, EV_READ);
     ev_io_init(&conn->writer, on_writable, fd, EV_WRITE);

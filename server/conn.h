@@ -10,9 +10,9 @@
 #ifndef DMRPC_CONN_H
 #define DMRPC_CONN_H
 
-#include "access.h"
 #include "dispatch.h"
 #include "hangup.h"
+#include "peer.h"
 #include "scan.h"
 
 struct conn;
@@ -33,6 +33,7 @@ struct conns {
     struct http *http;             /* borrowed: gets those who speak HTTP; NULL: nobody does */
     struct hangup hangup;
     struct conn *first;
+    uint64_t last_number;     /* of all that have been served */
     size_t count;             /* of those that are served, */
     size_t refused;           /* and of those that are only told why they are not */
     struct conns_user *users; /* of those that are served */
@@ -53,6 +54,9 @@ void conns_done(struct conns *conns);
 void conns_close(struct conns *conns);
 
 size_t conns_count_user(const struct conns *conns, uid_t uid);
+
+/* Is the connection of this number still there? */
+bool conns_has(const struct conns *conns, uint64_t number);
 
 /* Takes over a connected, non-blocking socket. -ENOMEM: the socket is still the caller's. */
 int conn_new(struct conns *conns, int fd, const struct peer *peer);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "schema.h"
+#include "secret.h"
 
 struct decoder {
     struct arena *arena;
@@ -256,8 +257,12 @@ static int check_keys(struct decoder *d, const struct type *type, json_t *json)
     {
         if (!field_find(type, key)) {
             struct words words = {0};
-            (void)path_push(d, key);
-            return refuse(d, "unknown; these are known: %s",
+            const char *why = "has a member of a long name";
+            if (strnlen(key, SECRET_QUOTABLE + 1) <= SECRET_QUOTABLE) {
+                (void)path_push(d, key);
+                why = "unknown";
+            }
+            return refuse(d, "%s; these are known: %s", why,
                           member_names(type, UINT64_MAX, &words));
         }
     }

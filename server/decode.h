@@ -4,7 +4,7 @@
  *
  * Unknown keys, missing keys, wrong types, values out of range, strings with a
  * NUL and flags that the method does not take are refused, each with the place
- * and the reason. Values are never quoted: they may be keys.
+ * and the reason. Values are never quoted, nor are long names of members: they may be keys.
  */
 #ifndef DMRPC_DECODE_H
 #define DMRPC_DECODE_H

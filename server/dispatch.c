@@ -10,38 +10,27 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "access.h"
 #include "container_of.h"
 #include "decode.h"
 #include "encode.h"
+#include "explain.h"
+#include "log.h"
+#include "secret.h"
 #include "waits.h"
-
-const struct method *method_find(const char *name)
-{
-    size_t low = 0;
-    size_t high = method_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, method_table[middle].name);
-        if (order == 0) {
-            return &method_table[middle];
-        }
-        if (order < 0) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return NULL;
-}
 
 /* --- the reply --- */
 
-static void put_failure(struct call *call, struct out *out)
+static void put_failure(const struct call *call, struct failure *failure, struct out *out)
 {
-    struct error_data *data = &call->failure.data;
+    struct error_data *data = &failure->data;
+    /* To whom it is denied the number is told only if it is the caller's own word. */
+    bool tells_device = call->has_device && (failure->id != ERROR_PERMISSION_DENIED ||
+                                             call->asked.kind == DMI_BY_DEVICE);
 
-    if (!data->has_device && call->has_device) {
+    data->call = call->number;
+    data->has_call = call->number > 0;
+    if (!data->has_device && tells_device) {
         data->has_device = true;
         data->device = (struct device){call->device.major, call->device.minor};
     }
@@ -49,10 +38,11 @@ static void put_failure(struct call *call, struct out *out)
         data->name = call->name;
     }
     out_puts(out, "\"error\":");
-    failure_put(&call->failure, out);
+    failure_put(failure, out);
 }
 
-static void put_reply(struct call *call, const void *result)
+/* `failure`, or `result` where its id is ERROR_NONE. */
+static void put_reply(struct call *call, const void *result, struct failure *failure)
 {
     struct out *out = call->out;
 
@@ -63,11 +53,11 @@ static void put_reply(struct call *call, const void *result)
         out_puts(out, "null");
     }
     out_char(out, ',');
-    if (call->failure.id == ERROR_NONE) {
+    if (failure->id == ERROR_NONE) {
         out_puts(out, "\"result\":");
         encode_object(call->method->result, result, out);
     } else {
-        put_failure(call, out);
+        put_failure(call, failure, out);
     }
     out_char(out, '}');
 }
@@ -97,15 +87,15 @@ static void print(struct call *call, const void *result)
         return;
     }
     if (call->failure.id == ERROR_NONE) {
-        out->limit = call->host->limits.reply_bytes;
+        out->limit = call->room > 0 ? call->room : call->host->limits.reply_bytes;
     }
-    put_reply(call, result);
+    put_reply(call, result, &call->failure);
     out->limit = SIZE_MAX;
     if (out->error && call->failure.id == ERROR_NONE) {
         int error = out->error;
         out_rewind(out, mark);
         fail_reply(call, error);
-        put_reply(call, NULL);
+        put_reply(call, NULL, &call->failure);
     }
 }
 
@@ -115,12 +105,33 @@ static void print(struct call *call, const void *result)
 static void run(struct call *call)
 {
     void *result = call_alloc(call, 1, call->method->result->size);
-    int rc = result ? call->method->handle(call, call->params, result) : -ENOMEM;
+    call->tries++;
+    int rc = result ? access_judge(call) : -ENOMEM;
 
+    if (rc == 0) {
+        explain_begin(call);
+        rc = call->method->handle(call, call->params, result);
+    }
+    call->carried_out = rc == 0;
     if (rc < 0) {
         (void)call_fail_kernel(call, rc);
     }
-    print(call, result);
+    bool stopped = atomic_load(&call->life.why) != ERROR_NONE;
+    if (rc == CALL_AGAIN && !stopped) {
+        explain_end(call);
+        return;
+    }
+    call->again_ms = 0;
+    if (rc == CALL_AGAIN) {
+        calls_explain_tries(call);
+    }
+    if (stopped && call->failure.data.errnum == EINTR) {
+        calls_explain(call);
+    }
+    explain_end(call);
+    if (call_commit(call)) {
+        print(call, result);
+    }
     call_done(call);
 }
 
@@ -129,29 +140,115 @@ static void on_job(struct job *job)
     run(container_of(job, struct call, job));
 }
 
+/* Its reply is on its way, if there is one. */
+static void ended(struct call *call, const struct failure *failure)
+{
+    stats_ended(&call->dispatcher->counters, call, failure);
+    audit_ended(call, failure);
+}
+
+/* Its client was told before that it still ran. */
+static void end_given_up(struct call *call)
+{
+    audit_ended_late(call);
+    log_line("Call %llu, %s of %s, which had been given up, has ended: %s",
+             (unsigned long long)call->number, call->method->name, call->subject,
+             call->failure.id == ERROR_NONE ? "it was carried out." : call->failure.message);
+    (void)call_free(call);
+}
+
 /* The one way by which calls that did not end at once come back. */
 static void call_complete(struct call *call)
 {
     call->dispatcher->pending--;
-    stats_ended(&call->dispatcher->counters, call);
+    calls_remove(call);
+    events_call_done(call->dispatcher->events, call, call->failure.id != ERROR_NONE);
     order_leave(&call->dispatcher->order, &call->order);
+    if (call->life.given_up) {
+        end_given_up(call);
+        return;
+    }
+    ended(call, &call->failure);
     call->done(call);
 }
 
-static void on_job_end(struct job *job)
+static void on_complete(struct job *job)
 {
     call_complete(container_of(job, struct call, job));
 }
 
+/*
+ * Completes a call that no worker has. Not at once: whoever ends it may be in the middle of
+ * another one, of the same connection even.
+ */
+static void complete_later(struct call *call)
+{
+    calls_remove(call);
+    order_leave(&call->dispatcher->order, &call->order);
+    call->job.end = on_complete;
+    workers_end(call->dispatcher->workers, &call->job);
+}
+
+static void submit(struct call *call);
+
+static void on_again(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct call *call = watcher->data;
+
+    (void)loop;
+    (void)events;
+    call->again_ms = 0;
+    call->failure.id = ERROR_NONE;
+    submit(call);
+}
+
+/* Until the next try it keeps its turn: nobody may overtake it. */
+static void pause_call(struct call *call)
+{
+    struct ev_loop *loop = call->dispatcher->loop;
+
+    call->life.stage = CALL_PAUSED;
+    ev_timer_init(&call->again, on_again, call->again_ms / 1000., 0.);
+    call->again.data = call;
+    ev_now_update(loop);
+    ev_timer_start(loop, &call->again);
+    if (call->dispatcher->closing) {
+        (void)calls_stop(call, ERROR_SHUTTING_DOWN, 0);
+    }
+}
+
+static void on_job_end(struct job *job)
+{
+    struct call *call = container_of(job, struct call, job);
+
+    if (call->again_ms > 0) {
+        pause_call(call);
+    } else {
+        call_complete(call);
+    }
+}
+
+/* A worker judges by rules that stay as they are until it is done. */
+static void take_rules(struct call *call)
+{
+    struct rules *before = call->rules;
+
+    call->rules = rules_ref(call->dispatcher->rules);
+    (void)rules_unref(before);
+}
+
 static void submit(struct call *call)
 {
+    take_rules(call);
+    call->life.stage = CALL_WORKER;
     call->job.run = on_job;
     call->job.end = on_job_end;
+    call->job.releases = call->method->releases;
     if (workers_submit(call->dispatcher->workers, &call->job) < 0) {
         (void)call_fail(call, ERROR_OVERLOADED, "There is no thread for the call now.");
         print(call, NULL);
         call_done(call);
-        call_complete(call);
+        complete_later(call);
     }
 }
 
@@ -160,22 +257,62 @@ void dispatch_unpark(struct call *call)
     call->parked = false;
     call->began = stats_clock();
     call->dispatcher->pending++;
+    if (!call->life.listed) {
+        calls_add(call, CALL_WORKER);
+    }
     submit(call);
 }
 
 void dispatch_end(struct call *call)
 {
+    if (call->life.stage == CALL_PARKED) {
+        call->began = stats_clock();
+        call->dispatcher->pending++;
+    }
     call->parked = false;
-    call->began = stats_clock();
+    ev_timer_stop(call->dispatcher->loop, &call->again);
     print(call, NULL);
     call_done(call);
-    stats_ended(&call->dispatcher->counters, call);
+    complete_later(call);
+}
+
+bool dispatch_withdraw(struct call *call)
+{
+    switch (call->life.stage) {
+    case CALL_TURN:
+    case CALL_PAUSED:
+        return true;
+    case CALL_PARKED:
+        waits_remove(call->dispatcher->waits, call);
+        return true;
+    case CALL_WORKER:
+        break;
+    }
+    return workers_withdraw(call->dispatcher->workers, &call->job);
+}
+
+bool dispatch_give_up(struct call *call, struct failure *failure)
+{
+    int open = CALL_OPEN;
+
+    if (!atomic_compare_exchange_strong(&call->fate, &open, CALL_GIVEN_UP)) {
+        return false;
+    }
+    /* From here on the worker leaves the reply alone. */
+    call->life.given_up = true;
+    events_call_given_up(call);
+    if (!call->notification) {
+        put_reply(call, NULL, failure);
+    }
+    ended(call, failure);
     call->done(call);
+    return true;
 }
 
 void dispatch_forget(struct call *call)
 {
     waits_remove(call->dispatcher->waits, call);
+    calls_remove(call);
     call->dispatcher->counters.stats.waits_abandoned++;
     call_done(call);
 }
@@ -211,13 +348,14 @@ static void on_refresh(struct order_entry *entry)
 {
     struct call *call = container_of(entry, struct call, order);
     struct dmi_info info;
-    struct dmi_id id;
 
-    if (!named_device(call->params_json, &id) || dmi_device_status(&call->dm, &id, 0, &info) < 0) {
+    events_drain(call->dispatcher->events);
+    if (!call->has_asked || dmi_device_status(&call->dm, &call->asked, 0, &info) < 0) {
         return;
     }
     call->device = info.device;
     call->has_device = call->exists = true;
+    audit_found(call, &info);
     order_add_device(entry, info.device);
     order_add_name(entry, info.name);
     if (info.uuid[0]) {
@@ -235,7 +373,6 @@ static void add_keys(struct call *call)
 {
     static const char *const names[] = {"name", "new_name"};
     const char *uuid = json_string_value(json_object_get(call->params_json, "uuid"));
-    struct dmi_id id;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const char *name = json_string_value(json_object_get(call->params_json, names[i]));
@@ -246,16 +383,35 @@ static void add_keys(struct call *call)
     if (uuid) {
         order_add_uuid(&call->order, uuid);
     }
-    if (named_device(call->params_json, &id) && id.kind == DMI_BY_DEVICE) {
-        order_add_device(&call->order, id.device);
+    if (call->has_asked && call->asked.kind == DMI_BY_DEVICE) {
+        order_add_device(&call->order, call->asked.device);
     }
     /* A change that names no device (remove_all) concerns them all. */
     call->order.all = call->order.count == 0;
 }
 
+/*
+ * A resume while a suspend of ours drains would have no effect, and one that waits for
+ * it may wait for good: what the suspend waits for may be what the resume is to free.
+ * The roll-back of a lease stands in the same line, and is no call. What need not wait is
+ * done before it is interrupted: only what drains ends.
+ */
+static void on_yield(struct order_entry *entry, struct order_entry *by)
+{
+    struct call *call = container_of(entry, struct call, order);
+    bool is_call = by->start == on_turn;
+    uint64_t number = is_call ? container_of(by, struct call, order)->number : 0;
+
+    calls_interrupt(call, ERROR_CANCELLED, number);
+}
+
 static bool enter_order(struct call *call)
 {
-    call->order = (struct order_entry){.refresh = on_refresh, .start = on_turn};
+    call->order = (struct order_entry){.refresh = on_refresh,
+                                       .start = on_turn,
+                                       .yield = on_yield,
+                                       .drains = call->method->drains,
+                                       .releases = call->method->releases};
     add_keys(call);
     return order_enter(&call->dispatcher->order, &call->order);
 }
@@ -267,25 +423,22 @@ static int find_method(struct call *call, const struct dispatch_request *request
     call->method = method_find(request->method);
     if (!call->method || (call->method->simulated && !call->host->sim)) {
         (void)call_fail(call, ERROR_METHOD_NOT_FOUND, "There is no method of that name.");
-        failure_copy(call->failure.method, sizeof(call->failure.method), request->method);
-        call->failure.data.method = call->failure.method;
+        if (strnlen(request->method, SECRET_QUOTABLE + 1) <= SECRET_QUOTABLE) {
+            failure_copy(call->failure.method, sizeof(call->failure.method), request->method);
+            call->failure.data.method = call->failure.method;
+        }
         call->failure.data.hint = "rpc.discover lists the methods";
         return CALL_FAILED;
+    }
+    if (call->method->effect != EFFECT_READ) {
+        audit_begun(call);
     }
     if (call->method->solo && request->batch) {
         return call_fail(call, ERROR_INVALID_REQUEST,
                          "%s cannot be in a batch: it would hold up the replies of the others.",
                          call->method->name);
     }
-    if (!access_allows(request->peer, call->method->effect)) {
-        (void)call_fail(call, ERROR_PERMISSION_DENIED,
-                        "User id %u may not call %s: who is neither root nor the daemon's own user "
-                        "may only read.",
-                        (unsigned)request->peer->uid, call->method->name);
-        return CALL_FAILED;
-    }
-    call->may_write = access_allows(request->peer, EFFECT_WRITE);
-    return 0;
+    return access_enter(call);
 }
 
 static int decode_params(struct call *call)
@@ -293,7 +446,6 @@ static int decode_params(struct call *call)
     const struct type *type = call->method->params;
     void *params = call_alloc(call, 1, type->size);
     struct decode_fault fault;
-    struct dmi_id id;
 
     int rc =
         params ? decode_object(type, call->params_json, &call->arena, params, &fault) : -ENOMEM;
@@ -304,8 +456,16 @@ static int decode_params(struct call *call)
     if (rc < 0) {
         return call_fail_param(call, fault.path, fault.reason);
     }
-    if (named_device(call->params_json, &id)) {
-        call_about(call, &id);
+    audit_decoded(call);
+    call->has_asked =
+        call->method->scope != SCOPE_SERVER && named_device(call->params_json, &call->asked);
+    if (call->has_asked) {
+        call->now = call->asked;
+        call_about(call, &call->asked);
+    }
+    if (call->method->place == PLACE_WORKER) {
+        call->life.timeout_ms =
+            (uint32_t)json_integer_value(json_object_get(call->params_json, "timeout_ms"));
     }
     return 0;
 }
@@ -313,25 +473,41 @@ static int decode_params(struct call *call)
 static int check_load(struct call *call)
 {
     const struct dispatcher *dispatcher = call->dispatcher;
+    const uint64_t limit = dispatcher->host.limits.queued_calls;
+    /* Those that fill the line may wait for this one. */
+    const uint64_t room = call->method->releases ? 2 * limit : limit;
 
     if (dispatcher->closing) {
         return call_fail(call, ERROR_SHUTTING_DOWN,
                          "The server is shutting down and takes no new calls.");
     }
-    if (call->method->place != PLACE_LOOP &&
-        dispatcher->pending >= dispatcher->host.limits.queued_calls) {
+    if (call->method->place != PLACE_LOOP && dispatcher->pending >= room) {
         (void)call_fail(call, ERROR_OVERLOADED, "%zu calls run or wait already.",
                         dispatcher->pending);
-        call->failure.data.limit = dispatcher->host.limits.queued_calls;
+        call->failure.data.limit = limit;
         call->failure.data.has_limit = true;
         return CALL_FAILED;
     }
     return 0;
 }
 
-/* Starts the call where its row says. True: it has ended. */
+/* True: it has ended before it began. */
+static bool end_unbegun(struct call *call)
+{
+    print(call, NULL);
+    call_done(call);
+    return true;
+}
+
+/*
+ * Starts the call where its row says. True: it has ended. What may not be done does not even
+ * wait: a resume would interrupt a suspend, and a device that is stuck would hold up the answer.
+ */
 static bool start(struct call *call)
 {
+    if (call->method->place != PLACE_LOOP && access_judge(call) != 0) {
+        return end_unbegun(call);
+    }
     switch (call->method->place) {
     case PLACE_LOOP:
         run(call);
@@ -339,15 +515,23 @@ static bool start(struct call *call)
     case PLACE_PARKED:
         /* Without an id nobody would hear of the event. */
         if (call->notification || waits_add(call->dispatcher->waits, call) != 0) {
-            print(call, NULL);
-            call_done(call);
-            return true;
+            return end_unbegun(call);
         }
+        if (call->parked) { /* else its event has come before, and it is on its way */
+            calls_add(call, CALL_PARKED);
+        }
+        return false;
+    case PLACE_LISTED:
+        if (events_subscribe(call->dispatcher->events, call) != 0) {
+            return end_unbegun(call);
+        }
+        call->life.stage = CALL_PARKED;
         return false;
     case PLACE_WORKER:
         break;
     }
     call->dispatcher->pending++;
+    calls_add(call, CALL_TURN);
     if (!call->method->orders || enter_order(call)) {
         submit(call);
     }
@@ -365,12 +549,14 @@ static void on_decoded(struct job *job)
 
     call->dispatcher->pending--;
     if (call->failure.id == ERROR_NONE) {
-        (void)start(call); /* false: it runs on a worker */
-        return;
+        take_rules(call);
+        if (!start(call)) {
+            return;
+        }
+    } else {
+        (void)end_unbegun(call);
     }
-    print(call, NULL);
-    call_done(call);
-    stats_ended(&call->dispatcher->counters, call);
+    ended(call, &call->failure);
     call->done(call);
 }
 
@@ -390,11 +576,14 @@ static bool decode_later(struct call *call, const struct dispatch_request *reque
 bool dispatch_begin(struct dispatcher *dispatcher, struct call *call,
                     const struct dispatch_request *request)
 {
-    bool ended = true;
+    bool has_ended = true;
 
     call->dispatcher = dispatcher;
     call->host = &dispatcher->host;
-    call->began = stats_clock();
+    call->peer = peer_ref(request->peer);
+    call->rules = rules_ref(dispatcher->rules);
+    call->began = call->life.came = stats_clock();
+    call->number = ++dispatcher->calls.last_number;
     dmi_init(&call->dm, dispatcher->host.transport);
     call->dm.max_reply = dispatcher->host.limits.reply_bytes;
     if (json_is_array(call->params_json) && json_array_size(call->params_json) == 0) {
@@ -404,13 +593,22 @@ bool dispatch_begin(struct dispatcher *dispatcher, struct call *call,
         return false;
     }
     if (call->failure.id != ERROR_NONE || decode_params(call) != 0 || check_load(call) != 0) {
-        print(call, NULL);
-        call_done(call);
+        (void)end_unbegun(call);
     } else {
-        ended = start(call);
+        has_ended = start(call);
     }
-    if (ended) {
-        stats_ended(&dispatcher->counters, call);
+    if (has_ended) {
+        ended(call, &call->failure);
     }
-    return ended;
+    return has_ended;
+}
+
+/* --- other rules --- */
+
+void dispatcher_set_rules(struct dispatcher *dispatcher, struct rules *rules)
+{
+    (void)rules_unref(dispatcher->rules);
+    dispatcher->rules = rules;
+    waits_judge(dispatcher->waits);
+    events_judge(dispatcher->events);
 }

@@ -10,7 +10,7 @@
 
 static void encode_value(const struct field *field, const void *object, struct out *out);
 
-static bool is_empty(const struct field *field, const void *object)
+bool encode_is_empty(const struct field *field, const void *object)
 {
     const char *at = (const char *)object + field->offset;
 
@@ -125,7 +125,7 @@ void encode_object(const struct type *type, const void *object, struct out *out)
     out_char(out, '{');
     for (size_t i = 0; i < type->count && !out->error; i++) {
         const struct field *field = &type->fields[i];
-        bool empty = is_empty(field, object);
+        bool empty = encode_is_empty(field, object);
         if (empty && field->absence == FIELD_OPTIONAL) {
             continue;
         }

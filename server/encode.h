@@ -5,8 +5,13 @@
 #ifndef DMRPC_ENCODE_H
 #define DMRPC_ENCODE_H
 
+#include <stdbool.h>
+
 #include "field.h"
 #include "out.h"
+
+/* Has the member no value, by field.h? */
+bool encode_is_empty(const struct field *field, const void *object);
 
 /* Prints `object`, a struct of `type`. Failures stick in `out`. */
 void encode_object(const struct type *type, const void *object, struct out *out);

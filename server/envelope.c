@@ -380,12 +380,13 @@ static enum envelope_result parse_twice(const char *text, size_t length, struct 
         member->twice = !alone;
         json_decref(alone);
     }
+    explicit_bzero(&error, sizeof(error)); /* as below */
     return ENVELOPE_OK;
 }
 
 static enum envelope_result parse(const char *text, size_t length, struct envelope *envelope)
 {
-    json_error_t error; /* its text may quote the input: it is never shown */
+    json_error_t error;
 
     if (!json_memory_load(text, length, PARSE_FLAGS | JSON_REJECT_DUPLICATES, &error,
                           &envelope->root)) {
@@ -394,8 +395,9 @@ static enum envelope_result parse(const char *text, size_t length, struct envelo
     if (envelope->root) {
         return ENVELOPE_OK;
     }
-    return json_error_code(&error) == json_error_duplicate_key ? parse_twice(text, length, envelope)
-                                                               : ENVELOPE_NOT_JSON;
+    bool twice = json_error_code(&error) == json_error_duplicate_key;
+    explicit_bzero(&error, sizeof(error)); /* its text may quote the input: it is never shown */
+    return twice ? parse_twice(text, length, envelope) : ENVELOPE_NOT_JSON;
 }
 
 enum envelope_result envelope_parse(const char *text, size_t length, struct envelope *ret_envelope)

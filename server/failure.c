@@ -55,7 +55,9 @@ static const struct cause causes[] = {
      "a uuid can be set once only, and must not be empty"},
     {DMI_DEV_REMOVE, EBUSY, ERROR_DEVICE_BUSY, "the device is open or another device uses it",
      "unmount or close it, remove what is stacked on it, or pass DM_DEFERRED_REMOVE"},
-    {DMI_TABLE_LOAD, ENOMEM, ERROR_KERNEL_ERROR, "the kernel had no memory for the table", NULL},
+    {DMI_TABLE_LOAD, ENOMEM, ERROR_KERNEL_ERROR, "the kernel had no memory for the table",
+     "free memory, or load fewer or smaller targets (each stripe, cache block or region costs "
+     "some)"},
     {DMI_TABLE_LOAD, EBUSY, ERROR_TABLE_REJECTED,
      "a device that the table names is held by somebody else",
      "look for a mount, a swap area or another mapping on the devices of the table"},
@@ -85,6 +87,8 @@ static const struct cause causes[] = {
      "run it as root outside of containers"},
     {ANY, ENOENT, ERROR_KERNEL_UNAVAILABLE, "there is no /dev/mapper/control",
      "load the kernel's module (modprobe dm_mod); in a container, pass the device node in"},
+    {ANY, ENOMEM, ERROR_KERNEL_ERROR, "the kernel had no memory for it",
+     "free memory, then try again"},
     {ANY, ENODEV, ERROR_KERNEL_UNAVAILABLE, "the kernel has no device-mapper",
      "load its module: modprobe dm_mod"},
 };
@@ -163,6 +167,13 @@ void failure_set_kernel(struct failure *failure, int rc, const struct dmi *dm, c
     failure->data.errno_name = errno_name(-rc);
     failure->data.ioctl = ioctl;
     failure->data.hint = cause ? cause->hint : NULL;
+    if (rc == -EPROTONOSUPPORT && dm->needed_minor > dm->kernel_version[1]) {
+        (void)snprintf(failure->hint, sizeof(failure->hint),
+                       "the kernel's interface is %u.%u and the call needs 4.%u: a newer kernel is "
+                       "needed",
+                       dm->kernel_version[0], dm->kernel_version[1], dm->needed_minor);
+        failure->data.hint = failure->hint;
+    }
     if (rc == -EMSGSIZE) {
         failure->data.limit = dm->max_reply;
         failure->data.has_limit = true;

@@ -15,8 +15,9 @@
 struct failure {
     enum error_id id;
     char message[1024];     /* a sentence for people */
-    struct error_data data; /* the schema's ErrorData; strings borrowed from below or static */
-    char path[512], reason[768], method[128], name[160], state[256];
+    struct error_data data; /* the schema's ErrorData; strings borrowed from below or static, lists
+                               from the call's arena */
+    char path[512], reason[768], method[128], name[160], state[256], hint[512];
 };
 
 /* Starts a failure; `format` makes its message. What else is known is set afterwards. */

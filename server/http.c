@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "buffer.h"
 #include "container_of.h"
 #include "hangup.h"
@@ -34,8 +35,11 @@ enum {
     POOL_BYTES = 36 * 1024,
     /* A refused request is read on for so long: a peer that still sends would miss the reply. */
     SWALLOW_BYTES = 16 * 1024 * 1024,
+    STREAM_BYTES = 16 * 1024, /* of a stream that are read at once */
 };
 
+/* A stream with nothing to say says so: proxies and clients take silence for a lost peer. */
+static const ev_tstamp KEEP_ALIVE_SECONDS = 15;
 static const ev_tstamp END_AGAIN = 0.05;
 
 struct http {
@@ -82,6 +86,14 @@ struct exchange {
     struct out reply;
     bool lost; /* there was no memory for the reply */
     bool gone; /* the client has gone meanwhile */
+
+    bool head;        /* HEAD: a stream would have no end */
+    bool streams;     /* it is a stream of events: */
+    bool asleep;      /* suspended: there is nothing to send */
+    bool nudge;       /* there was nothing for long */
+    struct sink sink; /* what there is */
+    struct out sending;
+    ev_timer keep_alive;
 };
 
 struct resource {
@@ -281,8 +293,11 @@ static void on_gone(void *who)
     struct exchange *exchange = who;
 
     exchange->gone = true;
-    rpc_abandon(exchange->rpc);
-    exchange->rpc = NULL;
+    if (exchange->rpc) {
+        rpc_abandon(exchange->rpc);
+        exchange->rpc = NULL;
+    }
+    exchange->asleep = false;
     resume(exchange);
 }
 
@@ -344,6 +359,193 @@ static enum MHD_Result post(struct exchange *exchange)
     return queue_out(exchange, "application/json", &exchange->reply);
 }
 
+/* --- events --- */
+
+static void wake(struct exchange *exchange)
+{
+    if (exchange->asleep) {
+        exchange->asleep = false;
+        resume(exchange);
+    }
+}
+
+static void on_events(struct sink *sink)
+{
+    wake(container_of(sink, struct exchange, sink));
+}
+
+static void on_keep_alive(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct exchange *exchange = watcher->data;
+
+    (void)loop;
+    (void)events;
+    exchange->nudge = exchange->asleep;
+    wake(exchange);
+}
+
+/* What goes out next; nothing: the connection sleeps until there is something. */
+static ssize_t read_stream(void *data, uint64_t position, char *buffer, size_t room)
+{
+    struct exchange *exchange = data;
+    struct client *client = exchange->client;
+    struct out *sending = &exchange->sending;
+
+    (void)position;
+    if (exchange->gone || client->http->closing) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    if (sending->length == 0) {
+        sink_take(&exchange->sink, sending);
+    }
+    if (sending->length == 0 && !sink_is_used(&exchange->sink)) {
+        return MHD_CONTENT_READER_END_OF_STREAM; /* the rules do not allow it any more */
+    }
+    if (sending->length == 0 && exchange->nudge) {
+        out_puts(sending, ": keep-alive\n\n");
+    }
+    exchange->nudge = false;
+    if (sending->error) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    size_t length = out_read(sending, buffer, room);
+    if (length > 0) {
+        traffic_of(client->http)->sent_bytes += length;
+        return (ssize_t)length;
+    }
+    exchange->asleep = true;
+    MHD_suspend_connection(exchange->connection);
+    (void)hangup_add(&client->http->full, client->fd, exchange);
+    return 0;
+}
+
+struct query {
+    struct filter filter;
+    bool no_snapshot;
+    bool fault;
+};
+
+/* Words with commas between. */
+static bool add_kinds(struct filter *filter, const char *list)
+{
+    for (;; list++) {
+        size_t length = strcspn(list, ",");
+        if (!filter_add_kind(filter, list, length)) {
+            return false;
+        }
+        list += length;
+        if (!*list) {
+            return true;
+        }
+    }
+}
+
+static enum MHD_Result on_argument(void *data, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    struct query *query = data;
+    bool good = false;
+
+    (void)kind;
+    if (!value) {
+        good = false;
+    } else if (strcmp(name, "kinds") == 0) {
+        good = add_kinds(&query->filter, value);
+    } else if (strcmp(name, "name") == 0) {
+        good = filter_set_glob(query->filter.name, value);
+    } else if (strcmp(name, "uuid") == 0) {
+        good = filter_set_glob(query->filter.uuid, value);
+    } else if (strcmp(name, "snapshot") == 0) {
+        query->no_snapshot = strcmp(value, "0") == 0;
+        good = query->no_snapshot || strcmp(value, "1") == 0;
+    }
+    query->fault = query->fault || !good;
+    return MHD_YES;
+}
+
+static enum MHD_Result queue_stream(struct exchange *exchange)
+{
+    struct MHD_Response *response = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, STREAM_BYTES, read_stream, exchange, NULL);
+
+    /* After a header alone libmicrohttpd would send a last chunk. */
+    if (response && exchange->head) {
+        (void)MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    }
+    return queue(exchange, MHD_HTTP_OK, "text/event-stream", 0, response);
+}
+
+/* What GET answers is a method's answer in other clothes. */
+static bool may_call(const struct exchange *exchange, const char *method)
+{
+    return access_allows(dispatcher_of(exchange)->rules, &exchange->client->peer, method);
+}
+
+static enum MHD_Result queue_denied(struct exchange *exchange)
+{
+    return queue_static(exchange, MHD_HTTP_FORBIDDEN, "text/plain; charset=utf-8",
+                        "No rule allows this user to read that: access_explain tells more.\n");
+}
+
+static enum MHD_Result begin_stream(struct exchange *exchange, const struct query *query)
+{
+    struct dispatcher *dispatcher = dispatcher_of(exchange);
+    static const char *const refusals[] = {
+        "There are as many subscriptions to events as there may be.\n",
+        "The kernel does not tell of events now.\n",
+    };
+    const struct peer *peer = &exchange->client->peer;
+
+    sink_init(&exchange->sink, dispatcher->events, on_events);
+    out_init(&exchange->sending, SIZE_MAX, dispatcher->budget);
+    int rc = events_stream(dispatcher->events, &exchange->sink, peer, &query->filter,
+                           !query->no_snapshot);
+    if (rc < 0) {
+        return queue_static(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "text/plain; charset=utf-8",
+                            refusals[rc != -EAGAIN]);
+    }
+    exchange->streams = true;
+    ev_timer_init(&exchange->keep_alive, on_keep_alive, KEEP_ALIVE_SECONDS, KEEP_ALIVE_SECONDS);
+    exchange->keep_alive.data = exchange;
+    ev_timer_start(dispatcher->loop, &exchange->keep_alive);
+    /* Who reads slowly misses events, and is not disconnected. */
+    (void)MHD_set_connection_option(exchange->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+    return queue_stream(exchange);
+}
+
+static enum MHD_Result answer_events(struct exchange *exchange)
+{
+    struct query query = {0};
+
+    if (!may_call(exchange, "events_subscribe")) {
+        return queue_denied(exchange);
+    }
+    (void)MHD_get_connection_values(exchange->connection, MHD_GET_ARGUMENT_KIND, on_argument,
+                                    &query);
+    if (query.fault) {
+        return queue_static(exchange, MHD_HTTP_BAD_REQUEST, "text/plain; charset=utf-8",
+                            "The query takes kinds=added,removed,..., name=GLOB, uuid=GLOB and "
+                            "snapshot=0.\n");
+    }
+    if (exchange->client->http->closing) {
+        return queue_static(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "text/plain; charset=utf-8",
+                            "shutting down\n");
+    }
+    return exchange->head ? queue_stream(exchange) : begin_stream(exchange, &query);
+}
+
+/* It has ended, or its client has gone. */
+static void end_stream(struct exchange *exchange)
+{
+    struct http *http = exchange->client->http;
+
+    ev_timer_stop(http->dispatcher->loop, &exchange->keep_alive);
+    sink_done(&exchange->sink);
+    out_done(&exchange->sending);
+    (void)MHD_set_connection_option(exchange->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                                    (unsigned int)limits_of(exchange)->stall_seconds);
+}
+
 /* --- what there is --- */
 
 static enum MHD_Result answer_root(struct exchange *exchange)
@@ -357,6 +559,7 @@ static enum MHD_Result answer_root(struct exchange *exchange)
                         "POST /             a request or a batch, as application/json\n"
                         "GET  /healthz      200 while it serves, 503 while it shuts down\n"
                         "GET  /metrics      what server_stats counts, as OpenMetrics\n"
+                        "GET  /events       what happens to devices, as it happens: see README\n"
                         "GET  /openrpc.json the methods, their params, results and errors\n");
 }
 
@@ -372,6 +575,9 @@ static enum MHD_Result answer_metrics(struct exchange *exchange)
     struct stats stats;
     struct out out;
 
+    if (!may_call(exchange, "server_stats")) {
+        return queue_denied(exchange);
+    }
     stats_read(dispatcher_of(exchange), &stats);
     out_init(&out, SIZE_MAX, budget_of(exchange));
     metrics_put(&stats, &out);
@@ -382,6 +588,9 @@ static enum MHD_Result answer_metrics(struct exchange *exchange)
 
 static enum MHD_Result answer_openrpc(struct exchange *exchange)
 {
+    if (!may_call(exchange, "rpc.discover")) {
+        return queue_denied(exchange);
+    }
     return queue_static(exchange, MHD_HTTP_OK, "application/json", openrpc_document);
 }
 
@@ -389,6 +598,7 @@ static const struct resource resources[] = {
     {"/", "GET, HEAD, OPTIONS, POST", answer_root},
     {"/healthz", "GET, HEAD, OPTIONS", answer_healthz},
     {"/metrics", "GET, HEAD, OPTIONS", answer_metrics},
+    {"/events", "GET, HEAD, OPTIONS", answer_events},
     {"/openrpc.json", "GET, HEAD, OPTIONS", answer_openrpc},
 };
 
@@ -463,6 +673,9 @@ static bool is_plain(struct MHD_Connection *connection, const char *method, cons
 
 static void exchange_free(struct exchange *exchange)
 {
+    if (exchange->streams) {
+        end_stream(exchange);
+    }
     buffer_done(&exchange->text, budget_of(exchange));
     out_done(&exchange->reply);
     free(exchange);
@@ -482,6 +695,7 @@ static enum MHD_Result on_head(struct client *client, struct MHD_Connection *con
     exchange->client = client;
     exchange->connection = connection;
     exchange->post = strcmp(method, "POST") == 0;
+    exchange->head = strcmp(method, "HEAD") == 0;
     exchange->resource = find_resource(path);
     out_init(&exchange->reply, SIZE_MAX, budget_of(exchange));
     client->exchange = exchange;
@@ -646,6 +860,7 @@ static void client_free(struct client *client)
     traffic_of(http)->open--;
     ev_timer_stop(http->dispatcher->loop, &client->ended);
     budget_give(http->dispatcher->budget, POOL_BYTES);
+    peer_unref(&client->peer);
     free(client);
 }
 
@@ -678,7 +893,7 @@ void http_take(struct http *http, int fd, const struct peer *peer)
         (void)close(fd);
         return;
     }
-    *client = (struct client){.http = http, .next = http->first, .fd = fd, .peer = *peer};
+    *client = (struct client){.http = http, .next = http->first, .fd = fd, .peer = peer_ref(peer)};
     if (client->next) {
         client->next->previous = client;
     }
@@ -727,6 +942,8 @@ void http_close(struct http *http)
     for (const struct client *client = http->first; client; client = client->next) {
         if (!client->exchange) {
             end_input(client);
+        } else if (client->exchange->streams) {
+            wake(client->exchange);
         }
     }
     kick(http);
@@ -784,7 +1001,7 @@ struct http *http_free(struct http *http)
     }
     struct ev_loop *loop = http->dispatcher->loop;
     for (struct client *client = http->first; client; client = client->next) {
-        if (client->exchange && client->exchange->rpc) {
+        if (client->exchange && (client->exchange->rpc || client->exchange->asleep)) {
             on_gone(client->exchange);
         }
     }

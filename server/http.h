@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "access.h"
 #include "dispatch.h"
+#include "peer.h"
 
 struct http;
 

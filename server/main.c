@@ -2,13 +2,41 @@
 /*
  * dmrpcd: reads the command line, then serves.
  */
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
+#include <unistd.h>
 
 #include "json_memory.h"
+#include "log.h"
 #include "options.h"
 #include "server.h"
 
 enum { EXIT_USAGE = 2 };
+
+/*
+ * The first call of a function that is bound lazily leaves the registers on the stack, with
+ * parts of what was copied last: of a key. This program is linked with -z now, which does not hold
+ * for the libraries it uses (jansson); the loader's own switch does.
+ */
+static void bind_now(char **argv)
+{
+    static const char SWITCH[] = "LD_BIND_NOW";
+    const char *set = getenv(SWITCH);
+    char path[PATH_MAX] = "";
+
+    if (set && *set) {
+        return;
+    }
+    /* Without a base the loader itself was started, with this program as its argument. */
+    if (getauxval(AT_BASE) != 0 && setenv(SWITCH, "1", 1) == 0 &&
+        readlink("/proc/self/exe", path, sizeof(path) - 1) > 0) {
+        (void)execv(path, argv);
+    }
+    log_line(
+        "Cannot start anew with LD_BIND_NOW=1, so parts of keys may stay in memory. Set it in the "
+        "environment.");
+}
 
 int main(int argc, char **argv)
 {
@@ -18,6 +46,7 @@ int main(int argc, char **argv)
     json_memory_init();
     switch (options_read(argc, argv, &options)) {
     case OPTIONS_RUN:
+        bind_now(argv);
         status = server_run(&options);
         break;
     case OPTIONS_EXIT:
@@ -29,6 +58,7 @@ int main(int argc, char **argv)
         status = EXIT_FAILURE;
         break;
     }
+    log_stop();
     options_done(&options);
     return status;
 }

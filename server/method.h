@@ -20,14 +20,26 @@ enum method_place {
     PLACE_LOOP,   /* on the loop thread: cannot block and is short */
     PLACE_WORKER, /* on a worker: may block, or its result may be long */
     PLACE_PARKED, /* waits for a device event without a thread, then on a worker */
+    PLACE_LISTED, /* waits for the next list of devices, then on a worker */
+};
+
+/* What a right to a method is bound to. */
+enum method_scope {
+    SCOPE_SERVER, /* no device: the right to call it on any */
+    SCOPE_ALL,    /* all devices together */
+    SCOPE_DEVICE, /* the device that it names, in whichever way */
+    SCOPE_NAME,   /* names, which it gives or takes; the kernel knows no other way for it */
 };
 
 struct method {
     const char *name;
     enum method_effect effect;
+    enum method_scope scope;
     enum method_place place;
     bool orders;     /* changes a device: one at a time for each device, in order of arrival */
     bool solo;       /* not in a batch */
+    bool drains;     /* may wait for I/O to end while it holds the device's turn, */
+    bool releases;   /* and this ends that: a suspend, a resume */
     bool simulated;  /* only where the kernel is simulated; unknown otherwise */
     uint32_t errors; /* bit of each enum error_id that the schema declares for it */
     const struct type *params;

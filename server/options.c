@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads the command line and the configuration file. Which limits there are, and
- * what they may be, it reads from the schema's table.
+ * Reads the command line. Which limits there are, and what they may be, it reads from the
+ * schema's table; what a file may say, config.c knows.
  */
 #include "options.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "decode.h"
 #include "log.h"
 
 #define DEFAULT_SOCKET "/run/dmrpc/dmrpcd.sock"
 
-enum { MAX_LIMITS = 32, NAME_BYTES = 48, FIXED = 6, FIRST_LIMIT = 256, SOCKET_PATH_MAX = 107 };
+enum { MAX_LIMITS = 32, NAME_BYTES = 48, FIXED = 7, FIRST_LIMIT = 256 };
 
 /* getopt's table: the fixed options, then one for each limit. */
 struct table {
@@ -29,9 +30,13 @@ struct table {
 static void table_init(struct table *table)
 {
     static const struct option fixed[FIXED] = {
-        {"socket", required_argument, NULL, 's'}, {"group", required_argument, NULL, 'g'},
-        {"config", required_argument, NULL, 'c'}, {"simulate", no_argument, NULL, 'S'},
-        {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, 'V'},
+        {"socket", required_argument, NULL, 's'},
+        {"group", required_argument, NULL, 'g'},
+        {"config", required_argument, NULL, 'c'},
+        {"simulate", no_argument, NULL, 'S'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {"check-config", required_argument, NULL, 'C'},
     };
 
     *table = (struct table){0};
@@ -54,7 +59,9 @@ static void print_help(const struct table *table)
                  "Serves this host's device-mapper as JSON-RPC 2.0 on a Unix socket.\n\n"
                  "  --socket PATH   listen there (default " DEFAULT_SOCKET ")\n"
                  "  --group NAME    give the socket to this group: its members may read\n"
-                 "  --config FILE   read the configuration from a JSON file\n"
+                 "  --config FILE   read the configuration from a JSON file, and again on SIGHUP\n"
+                 "  --check-config FILE\n"
+                 "                  say whether such a file is good, and exit\n"
                  "  --simulate      serve a simulated kernel that holds no data, for tests\n"
                  "  --help          show this and exit\n"
                  "  --version       show the version and exit\n\n"
@@ -64,17 +71,6 @@ static void print_help(const struct table *table)
     }
     (void)printf("\nIt exits with 0 after SIGTERM or SIGINT, 1 if it could not start, 2 on wrong "
                  "usage.\n");
-}
-
-static void limit_set(struct limits *limits, const struct field *field, uint64_t value)
-{
-    void *at = (char *)limits + field->offset;
-
-    if (field->kind == FIELD_U32) {
-        *(uint32_t *)at = (uint32_t)value;
-    } else {
-        *(uint64_t *)at = value;
-    }
 }
 
 static bool set_limit(struct options *options, const struct table *table, size_t i,
@@ -91,106 +87,99 @@ static bool set_limit(struct options *options, const struct table *table, size_t
                  argument, field->min, field->max);
         return false;
     }
-    limit_set(&options->limits, field, value);
+    config_set_limit(&options->line.limits, field, value);
+    options->line_limits |= UINT64_C(1) << i;
     return true;
 }
 
-/* What the schema says holds where neither the file nor the command line does. */
-static void set_defaults(struct options *options)
+struct settings options_settle(const struct options *options, const struct config *config)
 {
-    *options = (struct options){.socket = DEFAULT_SOCKET};
+    const struct settings *line = &options->line;
+    struct settings settings = {.limits = config->limits};
+
+    settings.socket = line->socket ? line->socket : config->socket;
+    settings.socket = settings.socket ? settings.socket : DEFAULT_SOCKET;
+    settings.group = line->group ? line->group : config->group;
     for (size_t i = 0; i < type_limits.count; i++) {
-        limit_set(&options->limits, &type_limits.fields[i], type_limits.fields[i].preset);
+        const struct field *field = &type_limits.fields[i];
+        if (options->line_limits >> i & 1) {
+            config_set_limit(&settings.limits, field, config_limit(&line->limits, field));
+        }
     }
+    return settings;
 }
 
-/* What a configuration file holds. */
-struct config {
-    const char *socket;
-    const char *group;
-    struct limits limits;
-};
-
-/* The limits of the schema, each of which a file may leave out. */
-struct config_tables {
-    struct field limit_fields[MAX_LIMITS];
-    struct type limits;
-    struct field fields[3];
-    struct type config;
-};
-
-static void config_tables_init(struct config_tables *t)
+/* SIGHUP finds the file again, wherever the working folder is by then. */
+static char *absolute(const char *path)
 {
-    t->limits = type_limits;
-    t->limits.fields = t->limit_fields;
-    for (size_t i = 0; i < type_limits.count; i++) {
-        t->limit_fields[i] = type_limits.fields[i];
-        t->limit_fields[i].absence = FIELD_OPTIONAL;
+    char folder[PATH_MAX] = "";
+    char *whole = NULL;
+
+    if (*path != '/' && !getcwd(folder, sizeof(folder))) {
+        return NULL;
     }
-    t->fields[0] = (struct field){.name = "socket",
-                                  .kind = FIELD_STRING,
-                                  .absence = FIELD_OPTIONAL,
-                                  .offset = offsetof(struct config, socket),
-                                  .has_offset = NO_OFFSET,
-                                  .min = 1,
-                                  .max = SOCKET_PATH_MAX};
-    t->fields[1] = t->fields[0];
-    t->fields[1].name = "group";
-    t->fields[1].offset = offsetof(struct config, group);
-    t->fields[2] = (struct field){.name = "limits",
-                                  .kind = FIELD_OBJECT,
-                                  .absence = FIELD_OPTIONAL,
-                                  .offset = offsetof(struct config, limits),
-                                  .has_offset = NO_OFFSET,
-                                  .type = &t->limits};
-    t->config = (struct type){
-        .name = "config", .size = sizeof(struct config), .fields = t->fields, .count = 3};
+    return asprintf(&whole, *path == '/' ? "%s%s" : "%s/%s", folder, path) < 0 ? NULL : whole;
 }
 
 static bool read_file(struct options *options, const char *path)
 {
-    struct config config = {.limits = options->limits};
-    struct config_tables tables;
-    struct decode_fault fault = {0};
-    json_error_t error;
-
-    options->file = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (!options->file && json_error_code(&error) == json_error_cannot_open_file) {
-        log_line("%s: cannot be read: %s. Mend the file or name another.", path, strerror(errno));
+    if (config_read(path, &options->file) < 0) {
+        log_line("%s", options->file.fault);
         return false;
     }
-    if (!options->file) {
-        log_line("%s: line %d: not valid JSON. Mend the file.", path, error.line);
-        return false;
+    options->config = absolute(path);
+    if (!options->config) {
+        log_line("%s: the folder that it lies in cannot be told: %s. Give the whole path.", path,
+                 strerror(errno));
     }
-    config_tables_init(&tables);
-    int rc = decode_object(&tables.config, options->file, &options->arena, &config, &fault);
-    if (rc < 0) {
-        log_line("%s: at \"%s\": %s. Mend the file.", path, fault.path,
-                 rc == -EINVAL ? fault.reason : "no memory");
-        return false;
-    }
-    options->config = path;
-    options->socket = config.socket ? config.socket : options->socket;
-    options->group = config.group;
-    options->limits = config.limits;
-    return true;
+    return options->config;
 }
+
+/* --- to check a file --- */
+
+static void print_remark(void *data, const char *remark)
+{
+    (void)data;
+    (void)printf("  %s\n", remark);
+}
+
+static enum options_result check_file(const char *path)
+{
+    struct config_file file;
+
+    if (config_read(path, &file) < 0) {
+        log_line("%s", file.fault);
+        config_done(&file);
+        return OPTIONS_FILE;
+    }
+    if (file.rules) {
+        size_t count = rules_count(file.rules);
+        (void)printf("%s: good: %zu rule%s.\n", path, count, count == 1 ? "" : "s");
+    } else {
+        (void)printf("%s: good: no rules of its own: root and the daemon's user may do all, others "
+                     "may read.\n",
+                     path);
+    }
+    config_remark(&file, print_remark, NULL);
+    config_done(&file);
+    return OPTIONS_EXIT;
+}
+
+/* --- the command line --- */
 
 /* The file is read before all else, wherever --config stands. */
 static enum options_result read_config_first(int argc, char **argv, const struct table *table,
                                              struct options *options)
 {
+    const char *path = NULL; /* the last one counts, as of all options */
     int c;
 
     opterr = 0;
     optind = 0;
     while ((c = getopt_long(argc, argv, "", table->rows, NULL)) != -1) {
-        if (c == 'c' && !options->file && !read_file(options, optarg)) {
-            return OPTIONS_FILE;
-        }
+        path = c == 'c' ? optarg : path;
     }
-    return OPTIONS_RUN;
+    return path && !read_file(options, path) ? OPTIONS_FILE : OPTIONS_RUN;
 }
 
 static enum options_result apply(int argc, char **argv, const struct table *table,
@@ -203,10 +192,10 @@ static enum options_result apply(int argc, char **argv, const struct table *tabl
     while ((c = getopt_long(argc, argv, "", table->rows, NULL)) != -1) {
         switch (c) {
         case 's':
-            options->socket = optarg;
+            options->line.socket = optarg;
             break;
         case 'g':
-            options->group = optarg;
+            options->line.group = optarg;
             break;
         case 'c':
             break;
@@ -219,6 +208,8 @@ static enum options_result apply(int argc, char **argv, const struct table *tabl
         case 'V':
             (void)printf("dmrpcd %s (api %s)\n", DMRPC_VERSION, DMRPC_API);
             return OPTIONS_EXIT;
+        case 'C':
+            return check_file(optarg);
         default:
             if (c < FIRST_LIMIT || !set_limit(options, table, (size_t)(c - FIRST_LIMIT), optarg)) {
                 return OPTIONS_USAGE;
@@ -237,13 +228,22 @@ enum options_result options_read(int argc, char **argv, struct options *ret_opti
     struct table table;
 
     table_init(&table);
-    set_defaults(ret_options);
+    *ret_options = (struct options){0};
+    config_default_limits(&ret_options->file.config.limits);
     enum options_result result = read_config_first(argc, argv, &table, ret_options);
-    return result == OPTIONS_RUN ? apply(argc, argv, &table, ret_options) : result;
+    if (result == OPTIONS_RUN) {
+        result = apply(argc, argv, &table, ret_options);
+    }
+    const struct settings settings = options_settle(ret_options, &ret_options->file.config);
+    ret_options->socket = settings.socket;
+    ret_options->group = settings.group;
+    ret_options->limits = settings.limits;
+    return result;
 }
 
 void options_done(struct options *options)
 {
-    json_decref(options->file);
-    arena_done(&options->arena);
+    config_done(&options->file);
+    free(options->config);
+    options->config = NULL;
 }

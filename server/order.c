@@ -91,6 +91,28 @@ static bool is_free_now(struct order_entry *entry)
     return is_free(entry);
 }
 
+/* The first that waits for `entry` and is not to, because it drains. */
+static struct order_entry *released_by(const struct order_entry *entry)
+{
+    for (struct order_entry *e = entry->next; entry->drains && e; e = e->next) {
+        if (e->releases && !e->running && conflict(e, entry)) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+/* Has those that drain and run before `entry` yield to it: one, since they share a device. */
+static void release(struct order_entry *entry)
+{
+    for (struct order_entry *e = entry->previous; entry->releases && e; e = e->previous) {
+        if (e->running && e->drains && conflict(e, entry)) {
+            e->yield(e, entry);
+            return;
+        }
+    }
+}
+
 bool order_enter(struct order *order, struct order_entry *entry)
 {
     entry->entered = true;
@@ -106,7 +128,24 @@ bool order_enter(struct order *order, struct order_entry *entry)
     order->changes++;
     entry->running = is_free_now(entry);
     order->waiting += !entry->running;
-    return entry->running;
+    if (entry->running) {
+        return true;
+    }
+    release(entry); /* which may have started it */
+    return false;
+}
+
+bool order_runs(const struct order *order, struct dmi_device device)
+{
+    struct order_entry asked = {0};
+
+    order_add_device(&asked, device);
+    for (const struct order_entry *e = order->first; e; e = e->next) {
+        if (e->running && conflict(e, &asked)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void unlink_entry(struct order *order, struct order_entry *entry)
@@ -186,9 +225,13 @@ static bool start_free(struct order *order)
     }
     for (struct order_entry *e = order->first; e; e = e->next) {
         if (!e->running && is_free_now_of(&seen, e)) {
+            struct order_entry *by = released_by(e);
             e->running = true;
             order->waiting--;
             e->start(e);
+            if (by && order->changes == changes) {
+                e->yield(e, by);
+            }
             if (order->changes != changes) {
                 return false;
             }

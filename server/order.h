@@ -23,12 +23,16 @@ struct order_entry {
     struct order_entry *next, *previous; /* in order of arrival */
     uint64_t keys[ORDER_KEYS];           /* hashes: a collision only makes one wait */
     size_t count;
-    bool all; /* concerns every device */
+    bool all;      /* concerns every device */
+    bool drains;   /* may wait for good, and for what one that releases is to free */
+    bool releases; /* is not to wait for one that drains: that has to yield */
     bool running;
     bool entered;
     /* Before its turn: adds keys for what its device is called by now (a rename may have run). */
     void (*refresh)(struct order_entry *entry);
     void (*start)(struct order_entry *entry); /* its turn has come */
+    /* Where it drains: `by` waits for it. It ends early if it can, even in here. */
+    void (*yield)(struct order_entry *entry, struct order_entry *by);
 };
 
 struct order {
@@ -45,6 +49,9 @@ void order_add_device(struct order_entry *entry, struct dmi_device device);
 
 /* True where it may run now; else entry->start is called when its turn comes. */
 bool order_enter(struct order *order, struct order_entry *entry);
+
+/* Is an entry running that concerns the device? */
+bool order_runs(const struct order *order, struct dmi_device device);
 
 /* Ends an entry, run or not, and starts those whose turn has come. Safe if it never entered. */
 void order_leave(struct order *order, struct order_entry *entry);

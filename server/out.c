@@ -214,6 +214,22 @@ static void out_drop(struct out *out, size_t length)
     }
 }
 
+size_t out_read(struct out *out, void *buffer, size_t room)
+{
+    char *to = buffer;
+    size_t total = 0;
+
+    while (out->first && total < room) {
+        const struct out_block *block = out->first;
+        size_t held = block->used - block->sent;
+        size_t n = held < room - total ? held : room - total;
+        memcpy(to + total, block->data + block->sent, n);
+        total += n;
+        out_drop(out, n);
+    }
+    return total;
+}
+
 ssize_t out_send(struct out *out, int fd)
 {
     ssize_t total = 0;

@@ -54,6 +54,9 @@ void out_move(struct out *out, struct out *from);
  */
 size_t out_pieces(const struct out *out, struct iovec *pieces, size_t room);
 
+/* Takes up to `room` bytes from its beginning. Returns how many. */
+size_t out_read(struct out *out, void *buffer, size_t room);
+
 /*
  * Sends what `fd`, a non-blocking socket, takes now and drops it; of a long chain
  * only a part, so that others have their turn. Returns how much that was, 0 where

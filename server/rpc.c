@@ -95,16 +95,38 @@ static void put_separator(struct rpc *rpc)
 
 static void on_call_done(struct call *call);
 
-static void call_setup(struct rpc *rpc, const struct request_parts *parts)
+/* Takes the reply of the call, and the call itself unless it runs on by itself. */
+static void collect(struct rpc *rpc)
 {
-    rpc->call = (struct call){
-        .params_json = parts->params,
-        .id = rpc->text + parts->id.start,
-        .id_length = parts->id.end - parts->id.start,
-        .notification = parts->notification,
-        .out = &rpc->out,
-        .done = on_call_done,
-    };
+    struct call *call = rpc->call;
+
+    rpc->call = NULL;
+    out_move(&rpc->out, &call->reply);
+    if (call->reply.error) {
+        rpc->out.error = call->reply.error;
+    }
+    if (!call->life.given_up) {
+        (void)call_free(call);
+    }
+}
+
+/* What the whole reply may still grow by; never none, which would stand for no limit. */
+static size_t room(const struct rpc *rpc)
+{
+    size_t limit = rpc->dispatcher->host.limits.reply_bytes;
+
+    return rpc->out.length < limit ? limit - rpc->out.length : 1;
+}
+
+/* A member whose call could not even be made. */
+static void refuse_member(struct rpc *rpc, const struct request_parts *parts)
+{
+    struct failure failure;
+
+    failure_set(&failure, ERROR_OVERLOADED, "There is no memory for the call now.");
+    if (!parts->notification) {
+        refuse(rpc, &failure, parts->id);
+    }
 }
 
 /* True where the member has been dealt with; else its call's end comes later. */
@@ -126,19 +148,29 @@ static bool begin_member(struct rpc *rpc)
         put_separator(rpc);
         rpc->begun = true;
     }
-    call_setup(rpc, &parts);
     const struct span whole = rpc->envelope.members[rpc->at - 1].whole;
+    rpc->call = call_new(parts.params, rpc->text + parts.id.start, parts.id.end - parts.id.start,
+                         rpc->dispatcher->budget);
+    if (!rpc->call) {
+        refuse_member(rpc, &parts);
+        return true;
+    }
+    rpc->call->notification = parts.notification;
+    rpc->call->room = room(rpc);
+    rpc->call->done = on_call_done;
+    rpc->call->owner = rpc;
     const struct dispatch_request request = {
         .peer = &rpc->peer,
         .method = parts.method,
         .batch = rpc->envelope.batch,
         .is_long = whole.end - whole.start > PARSE_IN_LOOP,
     };
-    rpc->busy = true;
-    rpc->done = dispatch_begin(rpc->dispatcher, &rpc->call, &request) || rpc->done;
-    rpc->busy = false;
-    rpc->parked = !rpc->done && rpc->call.parked;
-    return rpc->done;
+    if (dispatch_begin(rpc->dispatcher, rpc->call, &request)) {
+        collect(rpc);
+        return true;
+    }
+    rpc->parked = rpc->call->parked;
+    return false;
 }
 
 /* Whole or not: a client that waits for a reply that did not fit must not wait for good. */
@@ -162,7 +194,6 @@ static bool run(struct rpc *rpc)
             turns_add(&rpc->dispatcher->turns, &rpc->turn);
             return false;
         }
-        rpc->done = false;
         if (!begin_member(rpc)) {
             return false;
         }
@@ -184,11 +215,11 @@ static void end(struct rpc *rpc)
 
 static void on_call_done(struct call *call)
 {
-    struct rpc *rpc = container_of(call, struct rpc, call);
+    struct rpc *rpc = call->owner;
 
-    rpc->done = true;
     rpc->parked = false;
-    if (!rpc->busy && run(rpc)) {
+    collect(rpc);
+    if (run(rpc)) {
         end(rpc);
     }
 }
@@ -302,7 +333,7 @@ static bool copy_text(struct rpc *rpc, struct budget *budget, const char *text, 
 static bool begin(struct rpc *rpc, struct dispatcher *dispatcher, const struct peer *peer)
 {
     rpc->dispatcher = dispatcher;
-    rpc->peer = *peer;
+    rpc->peer = peer_ref(peer);
     rpc->turn.run = on_turn;
     rpc->job.run = on_parse;
     rpc->job.end = on_parse_end;
@@ -353,8 +384,10 @@ bool rpc_begin_kept(struct dispatcher *dispatcher, const struct peer *peer, stru
 void rpc_abandon(struct rpc *rpc)
 {
     rpc->owner = NULL;
-    if (rpc->parked && rpc->call.parked) { /* and its event has not come */
-        dispatch_forget(&rpc->call);
+    rpc->peer.sink = NULL;
+    if (rpc->parked && rpc->call->parked) { /* and its event has not come */
+        dispatch_forget(rpc->call);
+        rpc->call = call_free(rpc->call);
         (void)rpc_free(rpc);
     }
 }
@@ -383,6 +416,7 @@ struct rpc *rpc_free(struct rpc *rpc)
 {
     if (rpc) {
         out_done(&rpc->out);
+        peer_unref(&rpc->peer);
         rpc->job.run = on_free;
         rpc->job.end = on_free_end;
         if (rpc->length <= PARSE_IN_LOOP ||

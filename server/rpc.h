@@ -33,10 +33,8 @@ struct rpc {
     enum envelope_result parsed;
     struct envelope envelope;
     size_t at;
-    bool begun; /* the bracket of a batch reply has been printed */
-    bool busy;  /* inside of dispatch_begin: */
-    bool done;  /* the call ended in there */
-    struct call call;
+    bool begun;        /* the bracket of a batch reply has been printed */
+    struct call *call; /* that runs; NULL: none */
 };
 
 /*

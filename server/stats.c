@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "dispatch.h"
+#include "log.h"
 
 /* Microseconds: from what a call without a thread takes to what a suspend may take. */
 static const uint32_t up_to_us[STATS_BUCKETS] = {
@@ -50,12 +51,12 @@ void stats_failed(struct counters *counters, const struct failure *failure)
     counters->stats.limited += failure->data.has_limit;
 }
 
-void stats_ended(struct counters *counters, const struct call *call)
+void stats_ended(struct counters *counters, const struct call *call, const struct failure *failure)
 {
-    bool failed = call->failure.id != ERROR_NONE;
+    bool failed = failure->id != ERROR_NONE;
 
     if (failed) {
-        stats_failed(counters, &call->failure);
+        stats_failed(counters, failure);
     }
     if (call->method) { /* else it names none that there is */
         struct method_stats *method = &counters->methods[call->method - method_table];
@@ -107,8 +108,11 @@ static void look_up(const struct dispatcher *dispatcher, struct stats *stats)
     stats->start_time_seconds = (uint64_t)host->started;
     stats->pending = dispatcher->pending;
     stats->waits = waits_count(dispatcher->waits);
+    stats->subscriptions = events_count(dispatcher->events);
     stats->held_bytes = dispatcher->budget->used;
     stats->held_limit_bytes = dispatcher->budget->limit;
+    stats->log_lines_dropped = log_dropped();
+    stats->audit_dropped = log_records_dropped();
     stats->workers = threads;
     stats->workers_busy = busy;
     stats->workers_limit = host->limits.workers;

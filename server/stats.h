@@ -34,8 +34,9 @@ struct counters {
 /* Nanoseconds on a clock that never goes back: for call->began. */
 uint64_t stats_clock(void);
 
-/* A call has ended: its reply is printed, or it was a notification. */
-void stats_ended(struct counters *counters, const struct call *call);
+/* A call has ended, with `failure` where its id says so: its reply is printed, or it was a
+ * notification. */
+void stats_ended(struct counters *counters, const struct call *call, const struct failure *failure);
 
 /* An error was given to what is no call. */
 void stats_failed(struct counters *counters, const struct failure *failure);

@@ -117,3 +117,13 @@ void text_put(struct out *out, const char *string)
     }
     out_char(out, '"');
 }
+
+void text_time(const struct timespec *when, char ret_text[TEXT_TIME_BYTES])
+{
+    struct tm tm;
+
+    (void)gmtime_r(&when->tv_sec, &tm);
+    size_t length = strftime(ret_text, TEXT_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(ret_text + length, TEXT_TIME_BYTES - length, ".%03uZ",
+                   (unsigned)(when->tv_nsec / 1000000) % 1000);
+}

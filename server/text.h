@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "out.h"
 
@@ -20,6 +21,11 @@ bool text_is_utf8(const char *string);
 
 /* The length of the well-formed sequence at `bytes` (which ends with a NUL), or 0. */
 size_t text_sequence(const char *bytes);
+
+enum { TEXT_TIME_BYTES = sizeof("9999-12-31T23:59:59.999Z") };
+
+/* A time by CLOCK_REALTIME, in UTC, as RFC 3339 with milliseconds. */
+void text_time(const struct timespec *when, char ret_text[TEXT_TIME_BYTES]);
 
 /* Prints a NUL-terminated string with quotes and escapes. */
 void text_put(struct out *out, const char *string);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Parked device_wait calls and the one descriptor that wakes them. The list that
- * follows a wake-up runs on a worker, since it grows with the host's devices; its
- * result is compared here. It knows no connections.
+ * Parked device_wait calls. They stand in lines by the number of their device, so
+ * that an event costs what those cost whom it concerns. It knows no connections.
  */
 #include "waits.h"
 
@@ -10,31 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access.h"
 #include "container_of.h"
 #include "dispatch.h"
-#include "transport.h"
+#include "watch.h"
 
-static const ev_tstamp LIST_INTERVAL = 0.010; /* seconds */
+enum { LINES = 1024 };
 
 struct waits {
     struct dispatcher *dispatcher;
-    struct call *first; /* those that wait */
+    struct watch_user user;
     size_t count;
     struct call *due; /* those that a list has something to say of, while it is gone through */
-    struct dmi_transport *transport; /* an open file of our own; NULL until the first wait */
-    struct dmi dm;                   /* to arm, from the loop thread */
-    ev_io readable;
-    ev_timer pace;
-
-    struct job job;
-    bool listing; /* the job is on its way: */
-    struct dmi list_dm;
-    struct dmi_device_list list;
-    int list_rc;
+    struct call *lines[LINES]; /* all others, by their device's number */
 };
 
-static void on_readable(struct ev_loop *loop, ev_io *watcher, int events);
-static void on_pace(struct ev_loop *loop, ev_timer *watcher, int events);
+static void on_listed(struct watch_user *user, const struct watch_news *news);
+static void on_failed(struct watch_user *user, int rc, const struct dmi *dm);
 
 int waits_new(struct dispatcher *dispatcher, struct waits **ret_waits)
 {
@@ -43,45 +34,25 @@ int waits_new(struct dispatcher *dispatcher, struct waits **ret_waits)
         return -ENOMEM;
     }
     waits->dispatcher = dispatcher;
-    dmi_init(&waits->dm, NULL);
-    ev_init(&waits->readable, on_readable);
-    ev_timer_init(&waits->pace, on_pace, LIST_INTERVAL, 0.);
-    waits->readable.data = waits->pace.data = waits;
+    waits->user.listed = on_listed;
+    waits->user.failed = on_failed;
+    watch_add(dispatcher->watch, &waits->user);
     *ret_waits = waits;
     return 0;
 }
 
 struct waits *waits_free(struct waits *waits)
 {
-    if (waits) {
-        ev_io_stop(waits->dispatcher->loop, &waits->readable);
-        ev_timer_stop(waits->dispatcher->loop, &waits->pace);
-        (void)dmi_transport_free(waits->transport);
-        free(waits);
-    }
+    free(waits);
     return NULL;
 }
 
-/* Opens the control file at the first wait, and arms it. */
-static int open_and_arm(struct waits *waits)
-{
-    if (!waits->transport) {
-        int rc = dmi_transport_reopen(waits->dispatcher->host.transport, &waits->transport);
-        if (rc < 0) {
-            return rc;
-        }
-        dmi_init(&waits->dm, waits->transport);
-        int fd = dmi_poll_fd(&waits->dm);
-        if (fd < 0) {
-            waits->transport = dmi_transport_free(waits->transport);
-            return fd;
-        }
-        ev_io_set(&waits->readable, fd, EV_READ);
-    }
-    return dmi_arm_poll(&waits->dm);
-}
+/* --- the lines of those that wait --- */
 
-/* --- the line of those that wait --- */
+static struct call **line_of(struct waits *waits, struct dmi_device device)
+{
+    return &waits->lines[(device.major * 31 + device.minor) % LINES];
+}
 
 static void line_push(struct call **line, struct call *call)
 {
@@ -114,9 +85,8 @@ void waits_remove(struct waits *waits, struct call *call)
     waits->count--;
     ev_timer_stop(waits->dispatcher->loop, &call->wait.timer);
     call->parked = false;
-    if (!waits->first && !waits->due) {
-        ev_io_stop(waits->dispatcher->loop, &waits->readable);
-        ev_timer_stop(waits->dispatcher->loop, &waits->pace);
+    if (waits->count == 0) {
+        watch_stop(waits->dispatcher->watch, &waits->user);
     }
 }
 
@@ -138,14 +108,17 @@ static void on_timeout(struct ev_loop *loop, ev_timer *watcher, int events)
 }
 
 static void park(struct waits *waits, struct call *call, const struct dmi_info *info,
-                 const struct device_wait_params *params)
+                 uint64_t diskseq)
 {
+    const struct device_wait_params *params = call->params;
     struct wait *wait = &call->wait;
 
-    *wait = (struct wait){
-        .device = info->device, .event_nr = params->event_nr, .timeout_ms = params->timeout_ms};
+    *wait = (struct wait){.device = info->device,
+                          .diskseq = diskseq,
+                          .event_nr = params->event_nr,
+                          .timeout_ms = params->timeout_ms};
     memcpy(wait->name, info->name, sizeof(wait->name));
-    line_push(&waits->first, call);
+    line_push(line_of(waits, wait->device), call);
     waits->count++;
     call->parked = true;
     if (params->has_timeout_ms) {
@@ -158,7 +131,7 @@ static void park(struct waits *waits, struct call *call, const struct dmi_info *
 
 static int check_count(const struct waits *waits, struct call *call)
 {
-    size_t limit = call->host->limits.queued_calls;
+    uint64_t limit = call->host->limits.waits;
 
     if (waits->count < limit) {
         return 0;
@@ -169,164 +142,217 @@ static int check_count(const struct waits *waits, struct call *call)
     return CALL_FAILED;
 }
 
+/* The disk first: if the device is made anew in between, the next list has another. */
+static int look(struct call *call, const struct dmi_id *id, struct dmi_info *ret_info,
+                uint64_t *ret_diskseq)
+{
+    struct dmi_info info;
+    struct dmi_id by_device = {.kind = DMI_BY_DEVICE};
+    int rc = dmi_device_status(&call->dm, id, 0, &info);
+
+    if (rc == 0) {
+        by_device.device = info.device;
+        if (dmi_device_diskseq(&call->dm, info.device, ret_diskseq) < 0) {
+            *ret_diskseq = 0;
+        }
+        rc = dmi_device_status(&call->dm, &by_device, 0, ret_info);
+    }
+    return rc;
+}
+
 int waits_add(struct waits *waits, struct call *call)
 {
     const struct device_wait_params *params = call->params;
-    struct dmi_id id = call_device(&params->ref);
+    struct watch *watch = waits->dispatcher->watch;
+    struct dmi_id id = call_device(call);
     struct dmi_info info;
+    uint64_t diskseq;
+    const struct dmi *dm;
 
     if (check_count(waits, call) != 0) {
         return CALL_FAILED;
     }
-    if (!waits->first) {
-        int rc = open_and_arm(waits);
-        if (rc < 0) {
-            failure_set_kernel(&call->failure, rc, &waits->dm, NULL, false);
-            return CALL_FAILED;
-        }
+    int rc = watch_start(watch, &waits->user, &dm);
+    if (rc < 0) {
+        failure_set_kernel(&call->failure, rc, dm, NULL, false);
+        return CALL_FAILED;
     }
     /* Armed before it is read: an event from here on wakes us. */
-    int rc = dmi_device_status(&call->dm, &id, 0, &info);
+    rc = look(call, &id, &info, &diskseq);
+    if (rc == 0 && info.event_nr == params->event_nr) {
+        park(waits, call, &info, diskseq);
+    } else if (waits->count == 0) {
+        watch_stop(watch, &waits->user);
+    }
     if (rc < 0) {
         return call_fail_kernel(call, rc);
     }
     call->device = info.device;
     call->has_device = true;
-    if (info.event_nr != params->event_nr) {
+    /* By its number from here on: the event may be a rename. */
+    call->now = (struct dmi_id){.kind = DMI_BY_DEVICE, .device = info.device};
+    if (!call->parked) {
         dispatch_unpark(call);
-        return 0;
-    }
-    park(waits, call, &info, params);
-    if (!ev_is_active(&waits->pace) && !waits->listing) {
-        ev_io_start(waits->dispatcher->loop, &waits->readable);
     }
     return 0;
 }
 
-/* --- a wake-up --- */
-
-/* On a worker. */
-static void on_list(struct job *job)
-{
-    struct waits *waits = container_of(job, struct waits, job);
-
-    waits->list_rc = dmi_list_devices(&waits->list_dm, NULL, NULL, &waits->list);
-    if (waits->list_rc == 0) {
-        dmi_device_list_sort(&waits->list);
-    }
-}
+/* --- a new list --- */
 
 /* Does the list say that this one has something to hear? It may be older than the wait. */
-static bool is_affected(const struct waits *waits, const struct wait *wait)
+static bool is_affected(const struct wait *wait, const struct watch_list *list)
 {
-    const struct dmi_device_entry *entry = dmi_device_list_find(&waits->list, wait->device);
+    const struct dmi_device_entry *entry = dmi_device_list_find(&list->devices, wait->device);
 
-    return !entry || entry->event_nr != wait->event_nr || strcmp(entry->name, wait->name) != 0;
+    return !entry || entry->event_nr != wait->event_nr || strcmp(entry->name, wait->name) != 0 ||
+           list->diskseqs[entry - list->devices.entries] != wait->diskseq;
+}
+
+/* How a device is just now; many may wait for the same. */
+struct present {
+    struct dmi_device device;
+    bool known;
+    int rc;
+    bool has_diskseq; /* 0: it has no disk */
+    uint64_t diskseq;
+    struct dmi_info info;
+};
+
+/* Here the disk comes last: of a device that is made anew in between it is the new one's. */
+static void look_again(struct present *present, struct call *call)
+{
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = call->wait.device};
+
+    if (present->known && dmi_device_equal(present->device, id.device)) {
+        return;
+    }
+    present->known = true;
+    present->device = id.device;
+    present->rc = dmi_device_status(&call->dm, &id, 0, &present->info);
+    int rc = dmi_device_diskseq(&call->dm, id.device, &present->diskseq);
+    if (rc < 0) {
+        present->diskseq = 0;
+    }
+    present->has_diskseq = rc == 0 || rc == -ENOENT;
+}
+
+/* A disk does not go before its device: one that has none now is another. */
+
+static bool is_remade(const struct wait *wait, const struct present *present)
+{
+    return present->rc < 0 ||
+           (wait->diskseq != 0 && present->has_diskseq && wait->diskseq != present->diskseq);
 }
 
 /* Compares as the kernel's own wait does: the number differs. */
-static void settle(struct waits *waits, struct call *call)
+static void settle(struct waits *waits, struct call *call, const struct present *present)
 {
-    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = call->wait.device};
-    struct dmi_info info;
-    int rc = dmi_device_status(&call->dm, &id, 0, &info);
+    struct wait *wait = &call->wait;
+    bool remade = is_remade(wait, present);
+    /* A rename moves the number but of a device without a table: its disk is still the same. */
+    bool same = !remade && (strcmp(present->info.name, wait->name) == 0 ||
+                            (wait->diskseq != 0 && wait->diskseq == present->diskseq));
 
-    if (rc == 0 && info.event_nr != call->wait.event_nr) {
+    if (!remade && present->info.event_nr != wait->event_nr) {
         waits_remove(waits, call);
         dispatch_unpark(call);
-        return;
-    }
-    /* A rename moves the number: where it has not moved, another device has taken this one's. */
-    if (rc == 0 && strcmp(info.name, call->wait.name) == 0) {
+    } else if (same) {
+        wait->diskseq = present->diskseq;
+        memcpy(wait->name, present->info.name, sizeof(wait->name));
         line_remove(call);
-        line_push(&waits->first, call);
-        return;
-    }
-    waits_remove(waits, call);
-    (void)call_fail(call, ERROR_DEVICE_NOT_FOUND, "%s was removed while it was waited for.",
-                    call->subject);
-    dispatch_end(call);
-}
-
-/*
- * To answer one may close its connection and so remove others from the line: those
- * that are affected are set apart first, and then taken from there one by one.
- */
-static void compare(struct waits *waits)
-{
-    for (struct call *call = waits->first, *next; call; call = next) {
-        next = call->wait.next;
-        if (is_affected(waits, &call->wait)) {
-            line_remove(call);
-            line_push(&waits->due, call);
-        }
-    }
-    while (waits->due) {
-        settle(waits, waits->due);
-    }
-}
-
-static void fail_all(struct waits *waits, int rc, const struct dmi *dm)
-{
-    while (waits->first) {
-        struct call *call = waits->first;
+        line_push(line_of(waits, wait->device), call);
+    } else {
         waits_remove(waits, call);
-        failure_set_kernel(&call->failure, rc, dm, call->subject, false);
+        (void)call_fail(call, ERROR_DEVICE_NOT_FOUND, "%s was removed while it was waited for.",
+                        call->subject);
         dispatch_end(call);
     }
 }
 
-static void on_list_end(struct job *job)
+static void set_apart(struct waits *waits, struct call **line, const struct watch_list *list)
 {
-    struct waits *waits = container_of(job, struct waits, job);
-
-    waits->listing = false;
-    if (waits->list_rc < 0) {
-        fail_all(waits, waits->list_rc, &waits->list_dm);
-        return;
-    }
-    compare(waits);
-    dmi_device_list_done(&waits->list);
-    if (waits->first) {
-        ev_timer_set(&waits->pace, LIST_INTERVAL, 0.);
-        ev_timer_start(waits->dispatcher->loop, &waits->pace);
+    for (struct call *call = *line, *next; call; call = next) {
+        next = call->wait.next;
+        if (is_affected(&call->wait, list)) {
+            line_remove(call);
+            line_push(&waits->due, call);
+        }
     }
 }
 
-static void on_pace(struct ev_loop *loop, ev_timer *watcher, int events)
+/* Those that are affected are set apart first: one that waits on goes back to its line. */
+static void on_listed(struct watch_user *user, const struct watch_news *news)
 {
-    struct waits *waits = watcher->data;
+    struct waits *waits = container_of(user, struct waits, user);
+    struct present present = {0};
 
-    (void)events;
-    ev_io_start(loop, &waits->readable);
+    for (size_t i = 0; news->first && i < LINES; i++) {
+        set_apart(waits, &waits->lines[i], news->list);
+    }
+    for (size_t i = 0; i < news->count; i++) {
+        const struct watch_change *change = &news->changes[i];
+        const struct dmi_device_entry *about = change->after ? change->after : change->before;
+        set_apart(waits, line_of(waits, about->device), news->list);
+    }
+    while (waits->due) {
+        look_again(&present, waits->due);
+        settle(waits, waits->due, &present);
+    }
 }
 
-/* Armed again first: what happens from here on wakes us again, what came before is in the list. */
-static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+/* Anyone of those that wait; NULL: nobody does. */
+static struct call *any(const struct waits *waits)
 {
-    struct waits *waits = watcher->data;
-
-    (void)events;
-    ev_io_stop(loop, watcher);
-    int rc = dmi_arm_poll(&waits->dm);
-    if (rc < 0) {
-        fail_all(waits, rc, &waits->dm);
-        return;
+    for (size_t i = 0; waits->count > 0 && i < LINES; i++) {
+        if (waits->lines[i]) {
+            return waits->lines[i];
+        }
     }
-    dmi_init(&waits->list_dm, waits->dispatcher->host.transport);
-    waits->list = (struct dmi_device_list){0};
-    waits->job.run = on_list;
-    waits->job.end = on_list_end;
-    waits->listing = workers_submit(waits->dispatcher->workers, &waits->job) == 0;
-    if (!waits->listing) {
-        fail_all(waits, -ENOMEM, &waits->list_dm); /* no thread: overloaded */
+    return NULL;
+}
+
+static void on_failed(struct watch_user *user, int rc, const struct dmi *dm)
+{
+    struct waits *waits = container_of(user, struct waits, user);
+    size_t count = waits->count; /* who comes meanwhile waits for the next list */
+
+    for (struct call *call = any(waits); call && count > 0; call = any(waits), count--) {
+        waits_remove(waits, call);
+        if (rc == -EAGAIN) {
+            (void)call_fail(call, ERROR_OVERLOADED, "There is no thread to list devices now.");
+        } else {
+            failure_set_kernel(&call->failure, rc, dm, call->subject, false);
+        }
+        dispatch_end(call);
+    }
+}
+
+/* Whose they are by the name that the device has now. */
+static void judge_line(struct waits *waits, struct call *line)
+{
+    struct dispatcher *dispatcher = waits->dispatcher;
+
+    for (struct call *call = line, *next; call; call = next) {
+        next = call->wait.next;
+        (void)rules_unref(call->rules);
+        call->rules = rules_ref(dispatcher->rules);
+        if (access_judge(call) != 0) {
+            waits_remove(waits, call);
+            dispatch_end(call);
+        }
+    }
+}
+
+void waits_judge(struct waits *waits)
+{
+    for (size_t i = 0; waits && waits->count > 0 && i < LINES; i++) {
+        judge_line(waits, waits->lines[i]);
     }
 }
 
 void waits_end_all(struct waits *waits)
 {
-    while (waits->first) {
-        struct call *call = waits->first;
+    for (struct call *call = any(waits); call; call = any(waits)) {
         waits_remove(waits, call);
         (void)call_fail(call, ERROR_SHUTTING_DOWN, "The server is shutting down.");
         dispatch_end(call);

@@ -2,10 +2,8 @@
 /*
  * waits.h - calls that wait for an event of a device, without a thread.
  *
- * All of them share one open control file: the kernel is asked to make it
- * readable at the next event anywhere (DM_DEV_ARM_POLL), then one list tells
- * whose event number has moved. Arm, list, compare: in that order nothing is
- * lost. At most one list runs per 10 ms, however many wait. Loop thread only.
+ * They wait for the lists of watch.h: each tells which devices have changed, and
+ * those who wait for one of these are found by its number. Loop thread only.
  */
 #ifndef DMRPC_WAITS_H
 #define DMRPC_WAITS_H
@@ -24,13 +22,14 @@ struct wait {
     struct call **line; /* the one it stands in */
     struct call *next, *previous;
     struct dmi_device device;
+    uint64_t diskseq; /* 0: it had no disk */
     char name[DMI_NAME_MAX + 1];
     uint32_t event_nr;
     uint32_t timeout_ms;
     ev_timer timer;
 };
 
-/* Opens nothing yet. 0 or -ENOMEM. */
+/* The dispatcher has its watch. Opens nothing yet. 0 or -ENOMEM. */
 int waits_new(struct dispatcher *dispatcher, struct waits **ret_waits);
 
 /* Takes NULL. Returns NULL. Nothing may wait, and no worker may run. */
@@ -46,6 +45,9 @@ void waits_remove(struct waits *waits, struct call *call);
 
 /* How many wait. */
 size_t waits_count(const struct waits *waits);
+
+/* Takes NULL. Judges those that wait by the dispatcher's rules: who may not any more hears so. */
+void waits_judge(struct waits *waits);
 
 /* Ends them all with shutting_down. */
 void waits_end_all(struct waits *waits);

@@ -8,6 +8,7 @@
 #ifndef DMRPC_WORKERS_H
 #define DMRPC_WORKERS_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,11 +19,24 @@ struct workers;
 struct job {
     void (*run)(struct job *job); /* on a worker */
     void (*end)(struct job *job); /* on the loop thread, after run */
+    bool releases; /* others may wait for it: it gets a thread when all of theirs are taken */
     struct job *next;
+    enum job_state { JOB_IDLE, JOB_WAITS, JOB_RUNS } state; /* workers.c's */
+    pthread_t thread;                                       /* that runs it */
+    bool interrupted;                                       /* it was sent a signal */
 };
 
-/* `most` threads at the most; jobs past that wait in line. 0 or -errno. */
+/*
+ * `most` threads at the most, and as many for jobs that release; jobs past that wait in line.
+ * 0 or -errno.
+ */
 int workers_new(struct ev_loop *loop, size_t most, struct workers **ret_workers);
+
+/*
+ * From now on one thread is always there for a job that releases: what it needs to be made
+ * of may be short when it is needed most. 0 or -errno.
+ */
+int workers_reserve(struct workers *workers);
 
 /*
  * Takes NULL. Returns NULL. Waits until every thread has gone; jobs that were not
@@ -34,10 +48,23 @@ struct workers *workers_free(struct workers *workers);
 /* From the loop thread. -EAGAIN: there is no thread and none could be made. */
 int workers_submit(struct workers *workers, struct job *job);
 
+/* Takes a job back that no thread has begun: true, and it will neither run nor end. */
+bool workers_withdraw(struct workers *workers, struct job *job);
+
+/* Has a job that was not submitted, or was withdrawn, end as if it had run: not in here. */
+void workers_end(struct workers *workers, struct job *job);
+
+/*
+ * Sends the thread that runs the job a signal that does nothing but end what can be
+ * ended: a system call that waits returns EINTR. Whoever wants that repeats it until the
+ * job has ended, since the thread may be between two calls. Nothing where it does not run.
+ */
+void workers_interrupt(struct workers *workers, struct job *job);
+
 /* Jobs that were submitted and have not ended. */
 size_t workers_busy(const struct workers *workers);
 
-/* The threads that there are now, and how many of them run a job. */
+/* The threads that there are now for jobs that do not release, and how many run one. */
 void workers_count(struct workers *workers, size_t *ret_threads, size_t *ret_running);
 
 #endif

@@ -17,6 +17,11 @@ def snake(name):
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+def scope(method):
+    """What a right to the method is bound to, by server/method.h."""
+    return method.get("x-scope", "device" if "x-one-of" in method else "server")
+
+
 def number(value):
     """A 64-bit constant, signed ones in two's complement."""
     if value < 0:
@@ -53,6 +58,10 @@ class Struct:
     fields: list
     one_of: int = 0
     members: list = field(default_factory=list)
+    layout: str = ""  # the name of the C struct, where that is another one's
+
+    def __post_init__(self):
+        self.layout = self.layout or self.name
 
 
 SCALARS = {
@@ -70,9 +79,11 @@ SCALARS = {
 class Model:
     """Everything that the C templates print."""
 
-    def __init__(self, document):
+    def __init__(self, document, config):
+        """`config` (config.Config) adds the structs of the configuration file."""
         self.document = document
         root = document.root
+        self.components = {**root["components"]["schemas"], **config.components()}
         self.api = root["info"]["version"]
         self.flag_component = root["components"]["schemas"]["DmFlag"]
         self.structs = []
@@ -82,6 +93,10 @@ class Model:
         self.methods = [self._method(method) for method in root["methods"]]
         self.methods.sort(key=lambda row: row["name"])
         self._component("ErrorData")
+        for event in root["x-events"].values():
+            self._component(event["params"]["$ref"].rsplit("/", 1)[1])
+        self._component(config.root)
+        self._component(root["x-audit"]["record"]["$ref"].rsplit("/", 1)[1])
 
     def _flags(self):
         rows = self.flag_component["x-flags"]
@@ -104,10 +119,17 @@ class Model:
         if name in self._done:
             return snake(name)
         self._done.add(name)
-        schema = self.document.root["components"]["schemas"][name]
+        schema = self.components[name]
         self._struct(snake(name), schema.get("description", ""), self._properties(schema),
                      schema.get("x-one-of", []), nested_ref=False)
+        self.structs[-1].layout = schema.get("x-c-struct", snake(name))
         return snake(name)
+
+    def _follow(self, schema):
+        """The schema behind a `$ref`, of the document or of the configuration."""
+        while "$ref" in schema:
+            schema = self.components[schema["$ref"].rsplit("/", 1)[1]]
+        return schema
 
     @staticmethod
     def _properties(schema):
@@ -139,7 +161,7 @@ class Model:
         component = ""
         if "$ref" in schema:
             component = schema["$ref"].rsplit("/", 1)[1]
-        target, _ = self.document.follow(schema)
+        target = self._follow(schema)
         types = target.get("type")
         base = types if isinstance(types, str) else next(t for t in types if t != "null")
         if target.get("x-c-kind") == "json":
@@ -158,7 +180,7 @@ class Model:
 
     def is_flags(self, schema):
         """Whether an array is one of flag names."""
-        items, _ = self.document.follow(schema.get("items", {}))
+        items = self._follow(schema.get("items", {}))
         return bool(items) and set(items.get("enum", [""])) <= set(self.flag_component["enum"])
 
     def _field(self, owner, json_name, schema, required):
@@ -175,7 +197,7 @@ class Model:
             row.declarations.append(("bool ", row.has_member, ""))
         if kind == "FIELD_OBJECT":
             row.type = self._component(component)
-            row.declarations.append((f"struct {row.type} ", member, ""))
+            row.declarations.append((f"struct {target.get('x-c-struct', row.type)} ", member, ""))
         elif kind == "FIELD_ARRAY":
             self._array(row, owner, target)
         else:
@@ -244,9 +266,12 @@ class Model:
             "c_name": name,
             "summary": method["summary"],
             "effect": "EFFECT_" + method["x-effect"].upper(),
+            "scope": "SCOPE_" + scope(method).upper(),
             "place": "PLACE_" + method["x-place"].upper(),
             "orders": method.get("x-orders", False),
             "solo": method.get("x-solo", False),
+            "drains": method.get("x-drains", False),
+            "releases": method.get("x-releases", False),
             "simulated": method.get("x-simulated", False),
             "errors": ["ERROR_" + e["$ref"].rsplit("/", 1)[1].upper() for e in method["errors"]],
             "params": f"{name}_params",

@@ -80,6 +80,9 @@ def schemas(document, direction):
     if direction == "out":
         yield from below(document.root["components"]["schemas"]["ErrorData"],
                          ("components", "schemas", "ErrorData"))
+        for name, event in document.root["x-events"].items():
+            yield from below(event["params"], ("x-events", name, "params"))
+        yield from below(document.root["x-audit"]["record"], ("x-audit", "record"))
 
 
 def is_flags(document, schema):
@@ -312,11 +315,11 @@ def declared_errors(document):
     for path, method in methods(document):
         names = declared(method)
         used.update(names)
-        needed = {"invalid_params", "internal_error", "overloaded"}
+        needed = {"invalid_params", "internal_error", "permission_denied", "overloaded"}
         if method["x-place"] != "loop":
             needed.add("shutting_down")
         if "ioctl" in method["x-source"]:
-            needed |= {"permission_denied", "kernel_unavailable", "kernel_error"}
+            needed |= {"kernel_unavailable", "kernel_error"}
         if "since" in method["x-source"]:
             needed.add("kernel_too_old")
         if "x-one-of" in method:
@@ -402,6 +405,14 @@ def examples(document):
                 yield place + ("result",), f"the result is called {method['result']['name']}"
             for fault in faults(root, closed_method["result"]["schema"], result["value"]):
                 yield place + ("result",), fault
+    for name, event in document.root["x-events"].items():
+        for i, example in enumerate(event["examples"]):
+            for fault in faults(root, event["params"], example["params"]):
+                yield ("x-events", name, "examples", i), fault
+    audit = root["x-audit"]
+    for i, example in enumerate(audit["examples"]):
+        for fault in faults(root, audit["record"], example["record"]):
+            yield ("x-audit", "examples", i), fault
 
 
 def defaults(document):

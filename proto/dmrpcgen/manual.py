@@ -12,6 +12,7 @@ PLACES = {
     "loop": "Answered at once: it cannot block.",
     "worker": "Runs on a worker thread: it may block, or its result may be long.",
     "parked": "Waits without a thread.",
+    "listed": "Answered when the next list of devices has come, in 10 ms or so.",
 }
 
 
@@ -64,6 +65,8 @@ class Manual:
                       if schema.get("type") == "object" and "x-one-of" not in schema],
             "flags": [{"name": name, **row} for name, row in self.components["schemas"]["DmFlag"]["x-flags"].items()],
             "errors": self.errors(),
+            "events": self.events(),
+            "audit": self.audit(),
             "anchor": anchor,
             "one_line": one_line,
         }
@@ -180,6 +183,20 @@ class Manual:
             request["params"] = {param["name"]: param["value"] for param in pairing["params"]}
         reply = {"jsonrpc": "2.0", "id": 1, "result": pairing["result"]["value"]}
         return {"name": pairing["name"], "request": fold(request), "reply": fold(reply)}
+
+    def events(self):
+        return [{"name": name, "summary": event["summary"], "description": event["description"],
+                 "params": self.type_words(event["params"]),
+                 "examples": [{"name": example["name"],
+                               "text": fold({"jsonrpc": "2.0", "method": name, "params": example["params"]})}
+                              for example in event["examples"]]}
+                for name, event in self.document.root["x-events"].items()]
+
+    def audit(self):
+        audit = self.document.root["x-audit"]
+        return {"description": audit["description"], "record": self.type_words(audit["record"]),
+                "examples": [{"name": example["name"], "text": fold(example["record"])}
+                             for example in audit["examples"]]}
 
     def errors(self):
         notes = self.document.root["x-errors"]

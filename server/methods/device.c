@@ -7,7 +7,11 @@
 #include <string.h>
 
 #include "call.h"
+#include "keeper.h"
 #include "text.h"
+
+/* Between tries of a remove: no event tells of a last close. */
+enum { RETRY_MS = 50 };
 
 /* Names that device-mapper's folder has for itself; kernels before 6.5 would take them. */
 static int check_name(struct call *call, const char *path, const char *name)
@@ -38,8 +42,11 @@ static int fail_create(struct call *call, const struct device_create_params *par
             call->failure.id = ERROR_DEVICE_EXISTS;
             call->failure.data.error = error_table[ERROR_DEVICE_EXISTS].name;
             call->failure.data.hint = "list_devices shows who has which minor";
+            bool seen = access_sees(call->rules, &call->peer, call->method, info.name, info.uuid);
             (void)snprintf(call->failure.message, sizeof(call->failure.message),
-                           "The minor %u is taken by device '%s'.", params->minor, info.name);
+                           "The minor %u is taken by %s%s%s.", params->minor,
+                           seen ? "device '" : "another device", seen ? info.name : "",
+                           seen ? "'" : "");
             break;
         }
     }
@@ -71,18 +78,28 @@ int method_device_create(struct call *call, const struct device_create_params *p
 int method_device_remove(struct call *call, const struct device_remove_params *params,
                          struct device_remove_result *result)
 {
-    struct dmi_id id = call_device(&params->ref);
+    struct dmi_id id = call_device(call);
     struct dmi_info info;
-    int rc = dmi_device_remove(&call->dm, &id, params->flags, DMI_UDEV_PRIMARY_SOURCE, &info);
 
+    if (params->retry && !params->has_timeout_ms) {
+        return call_fail_param(call, "/timeout_ms", "missing, and retry wants an end");
+    }
+    int rc = dmi_device_remove(&call->dm, &id, params->flags, DMI_UDEV_PRIMARY_SOURCE, &info);
+    if (rc == -EBUSY && params->retry) {
+        return call_again(call, rc, RETRY_MS);
+    }
     if (rc < 0) {
         return rc;
+    }
+    if (call->has_device && !(info.flags & DMI_DEFERRED_REMOVE)) {
+        keeper_removed(call->host->keeper, call->device);
     }
     call->info = info;
     *result = (struct device_remove_result){
         .name = call->info.name,
         .has_name_exact = !text_is_utf8(call->info.name),
         .deferred = info.flags & DMI_DEFERRED_REMOVE,
+        .tries = call->tries,
         .flags = info.flags & DMI_KNOWN_FLAGS,
     };
     return 0;
@@ -184,48 +201,219 @@ static int resume(struct call *call, const struct dmi_id *id, uint32_t flags,
     if (rc < 0) {
         return fail_with_state(call, id, rc);
     }
+    if (!(info.flags & DMI_SUSPEND)) {
+        keeper_resumed(call->host->keeper, info.device);
+        call_tell(call, EVENT_RESUMED, &info);
+    }
     return info.flags & DMI_ACTIVE_PRESENT ? call_info(call, &info, result) : fail_no_table(call);
 }
 
 /* Suspended without a live table, a device could not be resumed until it gets one. */
-static int check_live_table(struct call *call, const struct dmi_id *id)
+static int check_live_table(struct call *call, const struct dmi_id *id, struct dmi_info *ret_info)
 {
-    struct dmi_info info;
-    int rc = dmi_device_status(&call->dm, id, 0, &info);
+    int rc = dmi_device_status(&call->dm, id, 0, ret_info);
 
-    if (rc < 0 || info.flags & DMI_ACTIVE_PRESENT) {
+    if (rc < 0 || ret_info->flags & DMI_ACTIVE_PRESENT) {
         return rc;
     }
     (void)call_fail(call, ERROR_NO_TABLE, "There is no live table on %s to suspend.",
                     call->subject);
-    call->failure.data.hint = info.flags & DMI_INACTIVE_PRESENT
+    call->failure.data.hint = ret_info->flags & DMI_INACTIVE_PRESENT
                                   ? "a table is loaded: device_resume makes it live"
                                   : "load a table and resume the device first";
     return CALL_FAILED;
 }
 
-int method_device_suspend(struct call *call, const struct device_suspend_params *params,
-                          struct device_info *result)
+/* It came to its end after its caller had been told that it still ran: nobody will resume. */
+static int undo_suspend(struct call *call, const struct dmi_id *id)
 {
-    struct dmi_id id = call_device(&params->ref);
-    uint32_t flags = params->flags & ~(uint32_t)DMI_SUSPEND;
+    struct dmi_info info;
+    int rc = dmi_device_resume(&call->dm, id, 0, DMI_UDEV_PRIMARY_SOURCE, &info);
+
+    if (rc < 0) {
+        return fail_with_state(call, id, rc);
+    }
+    keeper_resumed(call->host->keeper, info.device);
+    return call_fail(call, ERROR_CANCELLED, "it was undone, the device runs.");
+}
+
+/* --- leases --- */
+
+/* The lease of one suspend. */
+struct hold {
+    enum keeper_answer answer;
+    struct keeper_view view;
+};
+
+static int check_terms(struct call *call, const struct device_suspend_params *params,
+                       struct keeper_terms *ret_terms)
+{
+    /* The loop may set it meanwhile, when the configuration is read again. */
+    uint64_t longest =
+        1000 * (uint64_t)__atomic_load_n(&call->host->limits.lease_seconds, __ATOMIC_RELAXED);
+    bool given = params->has_resume_after_ms || params->resume_on_disconnect;
+
+    if (given && !(params->flags & DMI_SUSPEND)) {
+        return call_fail_param(
+            call, params->has_resume_after_ms ? "/resume_after_ms" : "/resume_on_disconnect",
+            "is only taken with the flag DM_SUSPEND");
+    }
+    if (params->resume_on_disconnect && call->peer.connection == 0) {
+        return call_fail_param(call, "/resume_on_disconnect",
+                               "wants a connection that stays: over HTTP the next request may come "
+                               "by another");
+    }
+    if (longest > 0 && params->resume_after_ms > longest) {
+        return call_fail_param(call, "/resume_after_ms",
+                               "is longer than the server lets a device be suspended: its limit is "
+                               "lease_seconds");
+    }
+    *ret_terms = (struct keeper_terms){
+        .given = given,
+        .after_ms = params->has_resume_after_ms ? params->resume_after_ms : longest,
+        .on_disconnect = params->resume_on_disconnect,
+    };
+    return 0;
+}
+
+static uint64_t left_ms(const struct keeper_view *view)
+{
+    uint64_t now = lease_clock();
+
+    return view->deadline > now ? (view->deadline - now + 999999) / 1000000 : 0;
+}
+
+static int fail_held(struct call *call, const struct keeper_view *view)
+{
+    char until[64] = "";
+    char with[64] = "";
+
+    (void)call_fail(call, ERROR_DEVICE_BUSY, "Somebody else has suspended %s.", call->subject);
+    if (view->deadline != LEASE_NEVER) {
+        (void)snprintf(until, sizeof(until), ", for %llu ms more",
+                       (unsigned long long)left_ms(view));
+    }
+    if (view->on_disconnect) {
+        (void)snprintf(with, sizeof(with), ", while connection %llu is there",
+                       (unsigned long long)view->connection);
+    }
+    (void)snprintf(call->failure.state, sizeof(call->failure.state),
+                   "%s by process %d of user id %u%s%s",
+                   view->ending ? "being rolled back; suspended" : "suspended", (int)view->pid,
+                   view->uid, until, with);
+    call->failure.data.state = call->failure.state;
+    call->failure.data.hint = "lease_list shows who holds which device, and for how long";
+    return CALL_FAILED;
+}
+
+static int begin_lease(struct call *call, const struct dmi_info *info,
+                       const struct keeper_terms *terms, struct hold *hold)
+{
+    const struct keeper_request request = {
+        .dm = &call->dm,
+        .info = info,
+        .peer = &call->peer,
+        .terms = *terms,
+        .simulated = call->host->sim != NULL,
+    };
+
+    hold->answer = keeper_begin(call->host->keeper, &request, &hold->view);
+    if (hold->answer == KEEPER_OTHERS) {
+        return fail_held(call, &hold->view);
+    }
+    if (hold->answer == KEEPER_FULL) {
+        (void)call_fail(call, ERROR_OVERLOADED,
+                        "There is no room for another lease; the device was not suspended.");
+        call->failure.data.limit = LEASE_SLOTS;
+        call->failure.data.has_limit = true;
+        return CALL_FAILED;
+    }
+    return 0;
+}
+
+/* Unless the device is suspended nevertheless, or that cannot be told. */
+static void drop_lease(struct call *call, const struct dmi_id *id, const struct hold *hold)
+{
+    struct dmi dm;
     struct dmi_info info;
 
-    if (!(params->flags & DMI_SUSPEND)) {
-        return resume(call, &id, flags, result);
+    dmi_init(&dm, call->host->transport);
+    int rc = dmi_device_status(&dm, id, 0, &info);
+    if (hold->answer == KEEPER_NEW && (rc == -ENXIO || (rc == 0 && !(info.flags & DMI_SUSPEND)))) {
+        keeper_drop(call->host->keeper, &hold->view);
     }
-    int rc = check_live_table(call, &id);
+}
+
+/* The device is suspended: what the caller is told of it. */
+static int tell_lease(struct call *call, const struct hold *hold, struct device_info *result)
+{
+    if (hold->answer == KEEPER_NEW && !keeper_confirm(call->host->keeper, &hold->view)) {
+        (void)call_fail(call, ERROR_TIMED_OUT, "The lease of %s was over before it was suspended.",
+                        call->subject);
+        call->failure.data.state = "it is being resumed, or runs";
+        return CALL_FAILED;
+    }
+    result->already_suspended = result->has_already_suspended = hold->answer == KEEPER_FOREIGN;
+    result->has_lease = hold->answer == KEEPER_NEW || hold->answer == KEEPER_HELD;
+    if (result->has_lease) {
+        result->lease = (struct lease_end){
+            .resume_on_disconnect = hold->view.on_disconnect,
+            .has_ends_in_ms = hold->view.deadline != LEASE_NEVER,
+            .ends_in_ms = left_ms(&hold->view),
+        };
+    }
+    return 0;
+}
+
+/* What was suspended before this call stays so, whatever becomes of the call. */
+static int suspend(struct call *call, const struct dmi_id *id, uint32_t flags,
+                   const struct keeper_terms *terms, struct device_info *result)
+{
+    struct hold hold = {.answer = KEEPER_NONE};
+    struct dmi_info info;
+    int rc = check_live_table(call, id, &info);
+
+    if (rc == 0) {
+        rc = begin_lease(call, &info, terms, &hold);
+    }
     if (rc != 0) {
         return rc;
     }
-    rc = dmi_device_suspend(&call->dm, &id, flags, &info);
-    return rc < 0 ? fail_with_state(call, &id, rc) : call_info(call, &info, result);
+    bool was_suspended = info.flags & DMI_SUSPEND;
+    /* By number where there is a lease: both are then of the same device, whatever its name is. */
+    const struct dmi_id leased = {.kind = DMI_BY_DEVICE, .device = info.device};
+    rc = dmi_device_suspend(&call->dm, hold.answer == KEEPER_NEW ? &leased : id, flags, &info);
+    if (rc < 0) {
+        drop_lease(call, id, &hold);
+        return fail_with_state(call, id, rc);
+    }
+    if (!call_commit(call) && !was_suspended) {
+        return undo_suspend(call, id);
+    }
+    call_tell(call, EVENT_SUSPENDED, &info);
+    rc = call_info(call, &info, result);
+    return rc < 0 ? rc : tell_lease(call, &hold, result);
+}
+
+int method_device_suspend(struct call *call, const struct device_suspend_params *params,
+                          struct device_info *result)
+{
+    struct dmi_id id = call_device(call);
+    uint32_t flags = params->flags & ~(uint32_t)DMI_SUSPEND;
+    struct keeper_terms terms;
+    int rc = check_terms(call, params, &terms);
+
+    if (rc != 0) {
+        return rc;
+    }
+    return params->flags & DMI_SUSPEND ? suspend(call, &id, flags, &terms, result)
+                                       : resume(call, &id, flags, result);
 }
 
 int method_device_resume(struct call *call, const struct device_resume_params *params,
                          struct device_info *result)
 {
-    struct dmi_id id = call_device(&params->ref);
+    struct dmi_id id = call_device(call);
 
     return resume(call, &id, params->flags, result);
 }
@@ -233,7 +421,7 @@ int method_device_resume(struct call *call, const struct device_resume_params *p
 int method_device_status(struct call *call, const struct device_status_params *params,
                          struct device_info *result)
 {
-    struct dmi_id id = call_device(&params->ref);
+    struct dmi_id id = call_device(call);
     struct dmi_info info;
     int rc = dmi_device_status(&call->dm, &id, params->flags, &info);
 
@@ -243,7 +431,7 @@ int method_device_status(struct call *call, const struct device_status_params *p
 int method_device_set_geometry(struct call *call, const struct device_set_geometry_params *params,
                                struct device_info *result)
 {
-    struct dmi_id id = call_device(&params->ref);
+    struct dmi_id id = call_device(call);
     const struct dmi_geometry geometry = {
         .cylinders = params->cylinders,
         .heads = params->heads,

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "call.h"
+#include "keeper.h"
 #include "text.h"
 
 static void release_list(void *thing)
@@ -28,18 +29,6 @@ static int list(struct call *call, const char *name_prefix, const char *uuid_pre
     return rc;
 }
 
-static struct device_entry entry_of(const struct dmi_device_entry *entry)
-{
-    return (struct device_entry){
-        .name = entry->name,
-        .has_name_exact = !text_is_utf8(entry->name) || (entry->uuid && !text_is_utf8(entry->uuid)),
-        .name_exact = false,
-        .uuid = entry->uuid && *entry->uuid ? entry->uuid : NULL,
-        .device = {.major = entry->device.major, .minor = entry->device.minor},
-        .event_nr = entry->event_nr,
-    };
-}
-
 int method_list_devices(struct call *call, const struct list_devices_params *params,
                         struct list_devices_result *result)
 {
@@ -54,10 +43,12 @@ int method_list_devices(struct call *call, const struct list_devices_params *par
         return -ENOMEM;
     }
     for (size_t i = 0; i < found->count; i++) {
-        devices[i] = entry_of(&found->entries[i]);
+        const struct dmi_device_entry *entry = &found->entries[i];
+        if (access_sees(call->rules, &call->peer, call->method, entry->name, entry->uuid)) {
+            devices[result->devices_count++] = call_entry(entry);
+        }
     }
     result->devices = devices;
-    result->devices_count = found->count;
     return 0;
 }
 
@@ -86,9 +77,9 @@ static int sort_out(struct call *call, const struct dmi_device_list *before,
         bool stays =
             after ? dmi_device_list_find(after, entry->device) != NULL : is_open(call, entry);
         if (stays) {
-            remaining[result->remaining_count++] = entry_of(entry);
+            remaining[result->remaining_count++] = call_entry(entry);
         } else {
-            removed[result->removed_count++] = entry_of(entry);
+            removed[result->removed_count++] = call_entry(entry);
         }
     }
     result->removed = removed;
@@ -130,6 +121,11 @@ int method_remove_all(struct call *call, const struct remove_all_params *params,
         return rc;
     }
     result->confirmed = params->confirm;
-    return params->confirm ? remove_them(call, params->flags, before, result)
-                           : sort_out(call, before, NULL, result);
+    rc = params->confirm ? remove_them(call, params->flags, before, result)
+                         : sort_out(call, before, NULL, result);
+    for (size_t i = 0; rc == 0 && params->confirm && i < result->removed_count; i++) {
+        const struct device *device = &result->removed[i].device;
+        keeper_removed(call->host->keeper, (struct dmi_device){device->major, device->minor});
+    }
+    return rc;
 }

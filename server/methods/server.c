@@ -8,18 +8,59 @@
 
 #include "call.h"
 
+/* NULL: there is no memory. */
+static const char **list_lacks(struct call *call, const struct lacks *lacks)
+{
+    const char **names = call_alloc(call, LACKS_MAX, sizeof(*names));
+
+    for (size_t i = 0; names && i < lacks->count; i++) {
+        names[i] = lacks->items[i]->name;
+    }
+    return names;
+}
+
+/* False: there is no memory. */
+static bool tell_hardening(struct call *call, struct server_hardening *ret_hardening)
+{
+    const struct harden *harden = &call->host->harden;
+    const char **missing = list_lacks(call, &harden->lacks);
+    const char **names = call_alloc(call, 64, sizeof(*names));
+    char(*texts)[HARDEN_CAPABILITY_NAME] = call_alloc(call, 64, sizeof(*texts));
+    size_t count = 0;
+
+    if (!missing || !names || !texts) {
+        return false;
+    }
+    for (unsigned int i = 0; i < 64; i++) {
+        if (harden_kept(harden, i, texts[count])) {
+            names[count] = texts[count];
+            count++;
+        }
+    }
+    *ret_hardening = (struct server_hardening){.capabilities = names,
+                                               .capabilities_count = count,
+                                               .missing = missing,
+                                               .missing_count = harden->lacks.count};
+    return true;
+}
+
 int method_server_info(struct call *call, const struct server_info_params *params,
                        struct server_info_result *result)
 {
     const struct host *host = call->host;
     const size_t size = sizeof("9999-12-31T23:59:59Z");
     char *started = call_alloc(call, 1, size);
+    const char **missing = list_lacks(call, &host->lacks);
+    struct server_memory memory = {.missing = missing, .missing_count = host->lacks.count};
+    struct server_hardening hardening;
     struct tm tm;
 
     (void)params;
-    if (!started || !gmtime_r(&host->started, &tm)) {
+    if (!started || !missing || !tell_hardening(call, &hardening) ||
+        !gmtime_r(&host->started, &tm)) {
         return -ENOMEM;
     }
+    protect_measure(&memory.locked_bytes, &memory.resident_bytes);
     (void)strftime(started, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
     *result = (struct server_info_result){
         .version = DMRPC_VERSION,
@@ -29,6 +70,8 @@ int method_server_info(struct call *call, const struct server_info_params *param
         .pid = (uint32_t)host->pid,
         .started = started,
         .limits = host->limits,
+        .memory = memory,
+        .hardening = hardening,
     };
     return 0;
 }

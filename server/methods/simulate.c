@@ -83,26 +83,29 @@ static int answer(struct call *call, const struct dmi_id *id, int rc, struct dev
 int method_simulate_event(struct call *call, const struct simulate_event_params *params,
                           struct device_info *result)
 {
-    struct dmi_id id = call_device(&params->ref);
+    struct dmi_id id = call_device(call);
 
+    (void)params;
     return answer(call, &id, dmi_sim_event(call->host->sim, &id), result);
 }
 
 int method_simulate_hold(struct call *call, const struct simulate_hold_params *params,
                          struct device_info *result)
 {
-    struct dmi_id id = call_device(&params->ref);
+    struct dmi_id id = call_device(call);
 
+    (void)params;
     return answer(call, &id, dmi_sim_hold(call->host->sim, &id), result);
 }
 
 int method_simulate_release(struct call *call, const struct simulate_release_params *params,
                             struct device_info *result)
 {
-    struct dmi_id id = call_device(&params->ref);
+    struct dmi_id id = call_device(call);
     int released = dmi_sim_release(call->host->sim, &id);
     int rc = answer(call, &id, released, result);
 
+    (void)params;
     if (released == 0 && rc < 0) {
         (void)call_fail_kernel(call, rc);
         call->failure.data.state = "the device was released, and went with that";
@@ -114,7 +117,7 @@ int method_simulate_release(struct call *call, const struct simulate_release_par
 int method_simulate_stall(struct call *call, const struct simulate_stall_params *params,
                           struct device_info *result)
 {
-    struct dmi_id id = call_device(&params->ref);
+    struct dmi_id id = call_device(call);
     enum dmi_sim_stall stall = DMI_SIM_FLOWS;
 
     if (params->drain && params->freeze) {

@@ -214,6 +214,30 @@ static size_t check_line(const char *at, const char *end, const char *sent, size
     return count;
 }
 
+static bool begins(const char *at, const char *end, const char *with)
+{
+    const size_t length = strlen(with);
+
+    return (size_t)(end - at) >= length && memcmp(at, with, length) == 0;
+}
+
+/* It comes on its own, to who subscribed. */
+static bool is_event(const char *at, const char *end)
+{
+    return begins(at, end,
+                  "{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"subscription\":");
+}
+
+static void check_event(const char *at, const char *end)
+{
+    json_error_t error;
+    json_t *event = json_loadb(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, &error);
+
+    CHECK(event && json_object_size(event) == 3);
+    CHECK(json_is_string(json_object_get(json_object_get(event, "params"), "kind")));
+    json_decref(event);
+}
+
 size_t replies_check(const char *got, size_t length, const char *sent, size_t size)
 {
     const char *const end = got + length;
@@ -222,10 +246,21 @@ size_t replies_check(const char *got, size_t length, const char *sent, size_t si
     while (got < end) {
         const char *newline = memchr(got, '\n', (size_t)(end - got));
         CHECK(newline);
-        count += check_line(got, newline + 1, sent, size);
+        if (is_event(got, end)) {
+            check_event(got, newline);
+        } else {
+            count += check_line(got, newline + 1, sent, size);
+        }
         got = newline + 1;
     }
     return count;
+}
+
+bool replies_subscribed(const char *got, size_t length)
+{
+    static const char result[] = "\"result\":{\"subscription\":";
+
+    return memmem(got, length, result, sizeof(result) - 1) != NULL;
 }
 
 /* --- HTTP --- */
@@ -247,13 +282,6 @@ static const char *header(const char *head, const char *end, const char *name)
     return NULL;
 }
 
-static bool begins(const char *at, const char *end, const char *with)
-{
-    const size_t length = strlen(with);
-
-    return (size_t)(end - at) >= length && memcmp(at, with, length) == 0;
-}
-
 /* Behind the response at `at`. HEAD's have a length and no body. */
 static const char *check_response(const char *at, const char *end, const char *sent, size_t size)
 {
@@ -265,6 +293,9 @@ static const char *check_response(const char *at, const char *end, const char *s
     const char *body = head_end + sizeof(blank) - 1;
     const char *length = header(at, body, "Content-Length: ");
     const char *type = header(at, body, "Content-Type: ");
+    if (type && begins(type, body, "text/event-stream")) {
+        return end; /* nothing else follows */
+    }
     if (!length || body == end || begins(body, end, "HTTP/1.")) {
         return body;
     }

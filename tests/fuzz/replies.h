@@ -30,9 +30,13 @@ struct replies_owed replies_owed(const char *sent, size_t size, bool ended,
 
 /*
  * Checks what came: whole lines, each a reply or a batch of them, each with an id that
- * stands in what was sent, or null. Returns how many replies there are.
+ * stands in what was sent, or null; and events between them. Returns how many replies there are.
  */
 size_t replies_check(const char *got, size_t length, const char *sent, size_t size);
+
+/* Is one of them that of an events_subscribe? Its connection stays open when its client has sent
+ * all. */
+bool replies_subscribed(const char *got, size_t length);
 
 /* The same where the client speaks HTTP: responses, whose JSON bodies are replies. */
 void replies_check_http(const char *got, size_t length, const char *sent, size_t size);

@@ -18,16 +18,20 @@
 #include "check.h"
 #include "conn.h"
 #include "dispatch.h"
+#include "events.h"
 #include "http.h"
 #include "json_memory.h"
+#include "keeper.h"
 #include "replies.h"
 #include "scarce.h"
 #include "sim/device.h"
 #include "sim/sim.h"
 #include "sim/state.h"
 #include "sim/wait.h"
+#include "simulated.h"
 #include "transport.h"
 #include "waits.h"
+#include "watch.h"
 
 enum {
     CLIENTS = 3, /* of the script; one more probes */
@@ -58,6 +62,7 @@ struct session {
     ev_timer tick; /* while a worker runs: it may have fallen asleep */
     bool is_idle;
     struct dmi_sim *sim;
+    struct lease_table *leases;
     struct budget budget;
     struct dispatcher dispatcher;
     struct conns conns;
@@ -319,6 +324,7 @@ static void shut_down(struct session *session)
 {
     session->dispatcher.closing = true;
     waits_end_all(session->dispatcher.waits);
+    calls_end_paused(&session->dispatcher.calls);
     conns_close(&session->conns);
     http_close(session->http);
 }
@@ -510,9 +516,14 @@ static void run_begin(struct session *session, const struct session_plan *plan)
     set_limits(session);
     CHECK(dmi_sim_new(&session->sim) == 0);
     CHECK(dmi_sim_open(session->sim, &host->transport) == 0);
+    host->block = simulated_host(session->sim);
     dmi_sim_clock_advance(session->sim, 0);
     host->sim = session->sim;
+    CHECK(watch_new(&session->dispatcher, &session->dispatcher.watch) == 0);
     CHECK(waits_new(&session->dispatcher, &session->dispatcher.waits) == 0);
+    CHECK(events_new(&session->dispatcher, &session->dispatcher.events) == 0);
+    CHECK(lease_table_new(&session->leases) == 0);
+    CHECK(keeper_new(&session->dispatcher, session->leases, NULL, &host->keeper) == 0);
     furnish(session);
 }
 
@@ -551,7 +562,11 @@ static void run_end(struct session *session)
         dispatcher->closing = false;
         open_doors(session);
     }
+    dispatcher->events = events_free(dispatcher->events);
     dispatcher->waits = waits_free(dispatcher->waits);
+    dispatcher->watch = watch_free(dispatcher->watch);
+    dispatcher->host.keeper = keeper_free(dispatcher->host.keeper);
+    session->leases = lease_table_free(session->leases);
     dispatcher->host.transport = dmi_transport_free(dispatcher->host.transport);
     session->sim = dispatcher->host.sim = dmi_sim_free(session->sim);
 }
@@ -584,7 +599,8 @@ void session_run(struct session *session, const struct session_plan *plan, const
     bool exact = refused == 0 && !(plan->flags & SESSION_POOR) && !session->dispatcher.closing;
     for (size_t i = 0; i < CLIENTS; i++) {
         struct client *client = &session->clients[i];
-        CHECK(client->fd < 0 || client->eof || client->lost || speaks_http(session, client));
+        CHECK(client->fd < 0 || client->eof || client->lost || speaks_http(session, client) ||
+              replies_subscribed(client->got, client->got_length));
         check_client(session, client, exact && client->opened);
     }
     if (!session->dispatcher.closing) {
@@ -636,6 +652,7 @@ struct session *session_new(void)
     memcpy(dispatcher->host.instance, "00000000-0000-0000-0000-000000000000", 37);
     dispatcher->host.pid = getpid();
     CHECK(workers_new(session->loop, WORKERS, &dispatcher->workers) == 0);
+    CHECK(rules_new_builtin(geteuid(), &dispatcher->rules) == 0);
     set_limits(session);
     open_doors(session);
     return session;
@@ -647,6 +664,7 @@ struct session *session_free(struct session *session)
         conns_done(&session->conns);
         (void)http_free(session->http);
         (void)workers_free(session->dispatcher.workers);
+        (void)rules_unref(session->dispatcher.rules);
         ev_loop_destroy(session->loop);
         for (size_t i = 0; i <= CLIENTS; i++) {
             free(session->clients[i].sent);

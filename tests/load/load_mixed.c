@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Many calls of many kinds over many connections, some of which are cut at any
- * moment. No reply may be lost, swapped or doubled, and in the end the daemon must
+ * moment, with suspends that stick and are given up, waits, events and cancellations
+ * among them. No reply may be lost, swapped or doubled, and in the end the daemon must
  * hold no more than before.
  *
  * load_mixed SOCKET PID [CALLS [CONNECTIONS [SEED]]]
@@ -21,7 +22,24 @@
 
 enum { WINDOW = 16, DEVICES = 50, TEXT_BYTES = 16384, LINE_BYTES = 65536, CUT_EACH = 400 };
 
-enum kind { VERSION, STATUS, LIST, CREATE, LOAD, REMOVE, NOTE, BATCH, GARBLED, KINDS };
+enum kind {
+    VERSION,
+    STATUS,
+    LIST,
+    CREATE,
+    LOAD,
+    REMOVE,
+    NOTE,
+    BATCH,
+    GARBLED,
+    SUSPEND,
+    RESUME,
+    STALL,
+    WAIT,
+    CANCEL,
+    SUBSCRIBE,
+    KINDS
+};
 
 /* What a reply must be to: by its id, its kind and its device. */
 struct expected {
@@ -34,6 +52,7 @@ struct connection {
     int fd;
     struct expected owed[WINDOW]; /* in order, from `first` */
     size_t first, count;
+    bool subscribed;
     char text[TEXT_BYTES]; /* to send */
     size_t length, sent;
     char line[LINE_BYTES]; /* of a reply, as far as it has come */
@@ -45,6 +64,8 @@ struct load {
     int epoll;
     uint64_t random, id;
     size_t answered, wanted, cuts, lost; /* lost: owed to connections that were cut */
+    size_t events, cancelled, timed_out;
+    uint64_t call; /* the last number that was seen */
 };
 
 static void open_connection(struct load *load, struct connection *c)
@@ -91,18 +112,33 @@ static void put_batch(struct connection *c, uint64_t id)
     put(c, ",5]");
 }
 
+/* Of a call that runs just now, perhaps: a bit later than the last one that an error told of. */
+static void put_cancel(const struct load *load, struct connection *c, const struct expected *e)
+{
+    put(c,
+        "{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64
+        ",\"method\":\"call_cancel\",\"params\":{\"call\":%" PRIu64 "}}",
+        e->id, load->call + e->device % 32);
+}
+
 static void add_request(struct load *load, struct connection *c)
 {
     static const char targets[] =
         ",\"targets\":[{\"start\":0,\"length\":8,\"type\":\"zero\",\"params\":\"\"}]";
-    static const char *const plain[KINDS] = {
-        [STATUS] = "device_status", [CREATE] = "device_create", [REMOVE] = "device_remove"};
+    static const char *const plain[KINDS] = {[STATUS] = "device_status",
+                                             [CREATE] = "device_create",
+                                             [REMOVE] = "device_remove",
+                                             [SUBSCRIBE] = "events_subscribe"};
     uint64_t random = random_next(&load->random);
     struct expected e = {.kind = (enum kind)(random % KINDS),
                          .id = load->id,
                          .device = (unsigned)(random >> 32) % DEVICES};
 
     load->id += 2;
+    if (e.kind == SUBSCRIBE && c->subscribed) {
+        e.kind = CANCEL;
+    }
+    c->subscribed = c->subscribed || e.kind == SUBSCRIBE;
     switch (e.kind) {
     case NOTE:
         put(c, "{\"jsonrpc\":\"2.0\",\"method\":\"version\"} ");
@@ -118,6 +154,22 @@ static void add_request(struct load *load, struct connection *c)
         break;
     case BATCH:
         put_batch(c, e.id);
+        break;
+    case SUSPEND:
+        put_call(c, &e, "device_suspend",
+                 ",\"flags\":[\"DM_SUSPEND\"],\"timeout_ms\":5,\"resume_after_ms\":20");
+        break;
+    case RESUME: /* of a table that waits for I/O as well */
+        put_call(c, &e, "device_resume", ",\"timeout_ms\":5");
+        break;
+    case STALL:
+        put_call(c, &e, "simulate_stall", random >> 60 == 0 ? ",\"drain\":true" : "");
+        break;
+    case WAIT:
+        put_call(c, &e, "device_wait", ",\"event_nr\":0,\"timeout_ms\":3");
+        break;
+    case CANCEL:
+        put_cancel(load, c, &e);
         break;
     case GARBLED:
         put(c, "{\"jsonrpc\":\"2.0\",\"id\":01}");
@@ -158,6 +210,62 @@ static void check(const struct expected *e, const char *line)
     }
 }
 
+static struct expected *at(struct connection *c, size_t i)
+{
+    return &c->owed[(c->first + i) % WINDOW];
+}
+
+/* A wait is overtaken, and answers when it likes; all others answer in their order. */
+static struct expected take_expected(struct connection *c, const char *line)
+{
+    char id[64];
+    size_t found = 0;
+
+    while (found < c->count && at(c, found)->kind == WAIT) {
+        (void)snprintf(id, sizeof(id), "{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64 ",",
+                       at(c, found)->id);
+        if (strncmp(line, id, strlen(id)) == 0) {
+            break;
+        }
+        found++;
+    }
+    if (found == c->count) {
+        die("a reply that nobody asked for: %.300s", line);
+    }
+    const struct expected e = *at(c, found);
+    for (; found > 0; found--) {
+        *at(c, found) = *at(c, found - 1);
+    }
+    c->first = (c->first + 1) % WINDOW;
+    c->count--;
+    return e;
+}
+
+static void count(struct load *load, const char *line)
+{
+    const char *call = strstr(line, "\"call\":");
+
+    if (call) {
+        load->call = strtoull(call + strlen("\"call\":"), NULL, 10);
+    }
+    load->cancelled += strstr(line, "\"error\":\"cancelled\"") != NULL;
+    load->timed_out += strstr(line, "\"error\":\"timed_out\"") != NULL;
+    load->answered++;
+}
+
+static void take_line(struct load *load, struct connection *c)
+{
+    static const char event[] = "{\"jsonrpc\":\"2.0\",\"method\":\"event\",";
+
+    if (strncmp(c->line, event, strlen(event)) == 0) {
+        load->events++;
+        return;
+    }
+    const struct expected e = take_expected(c, c->line);
+    check(&e, c->line);
+    count(load, c->line);
+}
+
 static void take_lines(struct load *load, struct connection *c)
 {
     char *end;
@@ -165,13 +273,7 @@ static void take_lines(struct load *load, struct connection *c)
     while ((end = memchr(c->line, '\n', c->filled))) {
         size_t length = (size_t)(end - c->line) + 1;
         *end = '\0';
-        if (c->count == 0) {
-            die("a reply that nobody asked for: %.300s", c->line);
-        }
-        check(&c->owed[c->first], c->line);
-        c->first = (c->first + 1) % WINDOW;
-        c->count--;
-        load->answered++;
+        take_line(load, c);
         memmove(c->line, c->line + length, c->filled - length);
         c->filled -= length;
     }
@@ -270,16 +372,30 @@ static void run(struct load *load, size_t count)
     free(connections);
 }
 
-/* Until it has noticed that they are gone. */
-static long settled_files(pid_t pid, long wanted)
-{
-    long files = files_of(pid);
+/* What the daemon holds once it has noticed that its clients are gone. */
+struct held {
+    long files, bytes;
+};
 
-    for (int i = 0; i < 300 && files > wanted; i++) {
+enum { HELD_BYTES = 100 }; /* of one reply */
+
+static bool is_within(const struct held *held, const struct held *before)
+{
+    return held->files <= before->files && held->bytes <= before->bytes + HELD_BYTES;
+}
+
+static struct held settled(const char *path, pid_t pid, const struct held *before)
+{
+    struct held held = {0};
+
+    for (int i = 0; i < 300; i++) {
+        held = (struct held){.files = files_of(pid), .bytes = held_bytes(path)};
+        if (is_within(&held, before)) {
+            break;
+        }
         (void)usleep(10000);
-        files = files_of(pid);
     }
-    return files;
+    return held;
 }
 
 int main(int argc, char **argv)
@@ -293,23 +409,26 @@ int main(int argc, char **argv)
     load.random = (uint64_t)number_of(argc, argv, 5, 1);
     load.wanted = 20000;
     run(&load, count); /* so that what it needs once is there */
-    long held = held_bytes(load.path);
-    long files = settled_files(pid, 0);
+    const struct held before = settled(load.path, pid, &(struct held){0});
     long memory = memory_of(pid);
 
-    load.answered = load.cuts = load.lost = 0;
+    load.answered = load.cuts = load.lost = load.events = load.cancelled = load.timed_out = 0;
     load.wanted = (size_t)number_of(argc, argv, 3, 1000000);
     double begin = now();
     run(&load, count);
     double seconds = now() - begin;
-    long held_after = held_bytes(load.path);
-    long files_after = settled_files(pid, files);
-    (void)printf("mixed: answered=%zu seconds=%.1f per_second=%.0f cuts=%zu unanswered_on_cut=%zu "
-                 "files=%ld->%ld memory_kib=%ld->%ld held=%ld->%ld\n",
-                 load.answered, seconds, (double)load.answered / seconds, load.cuts, load.lost,
-                 files, files_after, memory, memory_of(pid), held, held_after);
-    if (files_after > files || held_after > held + 100) {
+    const struct held after = settled(load.path, pid, &before);
+    (void)printf(
+        "mixed: answered=%zu seconds=%.1f per_second=%.0f cuts=%zu unanswered_on_cut=%zu "
+        "events=%zu cancelled=%zu timed_out=%zu files=%ld->%ld memory_kib=%ld->%ld held=%ld->%ld\n",
+        load.answered, seconds, (double)load.answered / seconds, load.cuts, load.lost, load.events,
+        load.cancelled, load.timed_out, before.files, after.files, memory, memory_of(pid),
+        before.bytes, after.bytes);
+    if (!is_within(&after, &before)) {
         die("something was not given back");
+    }
+    if (load.events == 0 || load.cancelled == 0 || load.timed_out == 0) {
+        die("not all that was wanted has happened");
     }
     return EXIT_SUCCESS;
 }

@@ -79,6 +79,7 @@ void ask_done(struct asked *asked)
     assert_int_equal(asked->done, 1);
     assert_null(asked->call.arena.blocks);
     assert_null(asked->call.owned);
+    assert_null(asked->call.rules);
     out_done(&asked->out);
     json_decref(asked->reply);
     json_decref(asked->params);

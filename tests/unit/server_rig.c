@@ -12,7 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "simulated.h"
 #include "transport.h"
+#include "watch.h"
 
 static const double PATIENCE = 20; /* seconds: a test that has to wait this long has failed */
 
@@ -64,8 +66,12 @@ void rig_init(struct rig *rig)
     assert_int_equal(dmi_sim_new(&rig->sim), 0);
     assert_int_equal(dmi_sim_open(rig->sim, &dispatcher->host.transport), 0);
     dispatcher->host.sim = rig->sim;
+    dispatcher->host.block = simulated_host(rig->sim);
     assert_int_equal(workers_new(rig->loop, 4, &dispatcher->workers), 0);
+    assert_int_equal(rules_new_builtin(geteuid(), &dispatcher->rules), 0);
+    assert_int_equal(watch_new(dispatcher, &dispatcher->watch), 0);
     assert_int_equal(waits_new(dispatcher, &dispatcher->waits), 0);
+    assert_int_equal(events_new(dispatcher, &dispatcher->events), 0);
 }
 
 void rig_done(struct rig *rig)
@@ -80,9 +86,12 @@ void rig_done(struct rig *rig)
     assert_null(dispatcher->order.first);
     assert_int_equal(rig->budget.used, 0);
     dispatcher->workers = workers_free(dispatcher->workers);
+    dispatcher->events = events_free(dispatcher->events);
     dispatcher->waits = waits_free(dispatcher->waits);
+    dispatcher->watch = watch_free(dispatcher->watch);
     dispatcher->host.transport = dmi_transport_free(dispatcher->host.transport);
     rig->sim = dmi_sim_free(rig->sim);
+    dispatcher->rules = rules_unref(dispatcher->rules);
     ev_timer_stop(rig->loop, &rig->tick);
     ev_loop_destroy(rig->loop);
 }

@@ -9,7 +9,7 @@
 #include "call.h"
 #include "server_memory.h"
 
-static struct call call_new(void)
+static struct call make_call(void)
 {
     return (struct call){.method = method_find("device_create"), .dm = {.last = DMI_DEV_CREATE}};
 }
@@ -28,7 +28,7 @@ static void release(void *thing)
 
 static void test_own(void **state)
 {
-    struct call call = call_new();
+    struct call call = make_call();
     char things[] = "abc";
 
     (void)state;
@@ -45,7 +45,7 @@ static void test_own(void **state)
 
 static void test_own_no_memory(void **state)
 {
-    struct call call = call_new();
+    struct call call = make_call();
     char thing = 'x';
 
     (void)state;
@@ -61,7 +61,7 @@ static void test_own_no_memory(void **state)
 static void test_alloc(void **state)
 {
     static const char zeros[100];
-    struct call call = call_new();
+    struct call call = make_call();
 
     (void)state;
     char *memory = call_alloc(&call, 10, 10);
@@ -79,7 +79,7 @@ static void test_alloc(void **state)
 
 static void test_fail(void **state)
 {
-    struct call call = call_new();
+    struct call call = make_call();
 
     (void)state;
     assert_int_equal(call_fail(&call, ERROR_TIMED_OUT, "after %d ms", 5), CALL_FAILED);
@@ -94,7 +94,7 @@ static void test_fail(void **state)
 
 static void test_fail_param(void **state)
 {
-    struct call call = call_new();
+    struct call call = make_call();
     char path[] = "/targets/3/type";
     char reason[] = "too long";
 
@@ -114,7 +114,7 @@ static void test_fail_param(void **state)
 
 static void test_fail_kernel(void **state)
 {
-    struct call call = call_new();
+    struct call call = make_call();
 
     (void)state;
     call_about_name(&call, "x");
@@ -134,7 +134,7 @@ static void test_fail_kernel(void **state)
 
 static void test_about(void **state)
 {
-    struct call call = call_new();
+    struct call call = make_call();
     char longest[DMI_NAME_MAX + 1] = {0};
 
     (void)state;
@@ -147,7 +147,7 @@ static void test_about(void **state)
     call_about_name(&call, longest);
     assert_string_equal(call.name, longest);
 
-    call = call_new();
+    call = make_call();
     call_about(&call, &(struct dmi_id){.kind = DMI_BY_UUID, .uuid = "U-1"});
     assert_string_equal(call.subject, "the device with uuid 'U-1'");
     assert_string_equal(call.name, "");
@@ -162,16 +162,12 @@ static void test_about(void **state)
 static void test_device(void **state)
 {
     (void)state;
-    struct dmi_id id = call_device(&(struct device_ref){.name = "n"});
-    assert_int_equal(id.kind, DMI_BY_NAME);
-    assert_string_equal(id.name, "n");
-    id = call_device(&(struct device_ref){.uuid = "u"});
+    const struct call call = {.asked = {.kind = DMI_BY_NAME, .name = "n"},
+                              .by = {.kind = DMI_BY_UUID, .uuid = "u"}};
+    struct dmi_id id = call_device(&call);
+
     assert_int_equal(id.kind, DMI_BY_UUID);
     assert_string_equal(id.uuid, "u");
-    id = call_device(&(struct device_ref){.has_device = true, .device = {1, 2}});
-    assert_int_equal(id.kind, DMI_BY_DEVICE);
-    assert_int_equal(id.device.major, 1);
-    assert_int_equal(id.device.minor, 2);
 }
 
 static void test_info(void **state)
@@ -186,7 +182,7 @@ static void test_info(void **state)
         .event_nr = 3,
         .flags = DMI_SUSPEND | 1U << 31 | 1U << 7,
     };
-    struct call call = call_new();
+    struct call call = make_call();
     struct device_info result;
 
     (void)state;

@@ -374,7 +374,7 @@ static void test_results_only(void **state)
     }
 }
 
-/* A path or a list of names that is too long is cut, not run over. */
+/* A list of names that is too long is cut, not run over; an unknown name is not told at all. */
 static void test_long(void **state)
 {
     struct field fields[60];
@@ -395,11 +395,46 @@ static void test_long(void **state)
     (void)strcpy(text + 4002, "\":1}");
     taken = take(&type, text);
     assert_int_equal(taken.rc, -EINVAL);
-    assert_int_equal(strlen(taken.fault.path), sizeof(taken.fault.path) - 1);
+    assert_string_equal(taken.fault.path, "");
+    assert_null(strchr(taken.fault.reason, '~'));
+    assert_memory_equal(taken.fault.reason, "has a member of a long name; these are known: a-", 48);
     /* Whole names only. */
     size_t length = strlen(taken.fault.reason);
     assert_true(length > 400);
     assert_memory_equal(taken.fault.reason + length - 23, ", a-rather-long-name-", 21);
+    give(&taken);
+}
+
+/* A path that is too long is cut, too. */
+static void test_long_path(void **state)
+{
+    char name[600] = {0};
+    const struct field field = {
+        .name = name, .kind = FIELD_U32, .absence = FIELD_REQUIRED, .has_offset = NO_OFFSET};
+    const struct type type = {.name = "long", .size = 8, .fields = &field, .count = 1};
+
+    (void)state;
+    memset(name, '~', sizeof(name) - 1);
+    struct taken taken = take(&type, "{}");
+    assert_int_equal(taken.rc, -EINVAL);
+    assert_string_equal(taken.fault.reason, "missing");
+    assert_int_equal(strlen(taken.fault.path), sizeof(taken.fault.path) - 1);
+    give(&taken);
+}
+
+/* The longest unknown name that is told, and one that may be a key: 128 bits. */
+static void test_unknown_names(void **state)
+{
+    struct taken taken = take(&outer_type, "{\"0123456789abcdef0123456789abcde\":1}");
+
+    (void)state;
+    assert_int_equal(taken.rc, -EINVAL);
+    assert_string_equal(taken.fault.path, "/0123456789abcdef0123456789abcde");
+    give(&taken);
+    taken = take(&outer_type, "{\"inner\":{\"0123456789abcdef0123456789abcdef\":1}}");
+    assert_int_equal(taken.rc, -EINVAL);
+    assert_string_equal(taken.fault.path, "/inner");
+    assert_null(strstr(taken.fault.reason, "0123"));
     give(&taken);
 }
 
@@ -425,11 +460,12 @@ static void test_values_untold(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_presets),  cmocka_unit_test(test_all_kinds),
-        cmocka_unit_test(test_edges),    cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_nul),      cmocka_unit_test(test_one_of),
-        cmocka_unit_test(test_required), cmocka_unit_test(test_results_only),
-        cmocka_unit_test(test_long),     cmocka_unit_test(test_values_untold),
+        cmocka_unit_test(test_presets),   cmocka_unit_test(test_all_kinds),
+        cmocka_unit_test(test_edges),     cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_nul),       cmocka_unit_test(test_one_of),
+        cmocka_unit_test(test_required),  cmocka_unit_test(test_results_only),
+        cmocka_unit_test(test_long),      cmocka_unit_test(test_values_untold),
+        cmocka_unit_test(test_long_path), cmocka_unit_test(test_unknown_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,6 +114,21 @@ static void test_words(void **state)
     assert_non_null(strstr(failure.message, "DM_DEV_REMOVE failed"));
 }
 
+static void test_too_old(void **state)
+{
+    struct dmi dm = {.last = DMI_DEV_RENAME, .kernel_version = {4, 18, 0}, .needed_minor = 19};
+    struct failure failure;
+
+    (void)state;
+    failure_set_kernel(&failure, -EPROTONOSUPPORT, &dm, NULL, true);
+    assert_string_equal(failure.data.hint,
+                        "the kernel's interface is 4.18 and the call needs 4.19: a "
+                        "newer kernel is needed");
+    dm.needed_minor = 0; /* not told */
+    failure_set_kernel(&failure, -EPROTONOSUPPORT, &dm, NULL, true);
+    assert_non_null(strstr(failure.data.hint, "version"));
+}
+
 /* A number that has no name. */
 static void test_unknown_errno(void **state)
 {
@@ -208,10 +223,11 @@ static void test_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_causes),        cmocka_unit_test(test_words),
-        cmocka_unit_test(test_unknown_errno), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_set),           cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_put),           cmocka_unit_test(test_table),
+        cmocka_unit_test(test_causes),    cmocka_unit_test(test_words),
+        cmocka_unit_test(test_too_old),   cmocka_unit_test(test_unknown_errno),
+        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_set),
+        cmocka_unit_test(test_copy),      cmocka_unit_test(test_put),
+        cmocka_unit_test(test_table),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

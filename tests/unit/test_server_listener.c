@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +26,7 @@ struct place {
 static int accepted[300];
 static int accepted_count;
 static struct peer accepted_peer;
+static atomic_bool answering; /* a byte to each, at once */
 
 static void on_accepted(struct listener *listener, int fd, const struct peer *peer)
 {
@@ -33,6 +36,9 @@ static void on_accepted(struct listener *listener, int fd, const struct peer *pe
     assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
     accepted[accepted_count++] = fd;
     accepted_peer = *peer;
+    if (answering) {
+        assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+    }
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -74,6 +80,19 @@ static int teardown(void **state)
     return rmdir(place->folder);
 }
 
+int __real_lchown(const char *path, uid_t owner, gid_t group);
+int __wrap_lchown(const char *path, uid_t owner, gid_t group);
+static bool lchown_fails;
+
+int __wrap_lchown(const char *path, uid_t owner, gid_t group)
+{
+    if (lchown_fails) {
+        errno = EPERM;
+        return -1;
+    }
+    return __real_lchown(path, owner, group);
+}
+
 static int connect_to(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -110,7 +129,7 @@ static int open_badly(struct place *place, const char *path, gid_t group, const 
     }
     assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1); /* one line */
     assert_int_equal(listener.fd, -1);
-    assert_int_equal(listener.lock_fd, -1);
+    assert_int_equal(listener.claim.fd, -1);
     return rc;
 }
 
@@ -182,20 +201,95 @@ static void test_stale(void **state)
     listener_close(&listener);
 }
 
+static void *turn_loop(void *argument)
+{
+    struct place *place = argument;
+
+    while (answering) {
+        (void)ev_run(place->loop, EVRUN_ONCE);
+    }
+    return NULL;
+}
+
 static void test_second(void **state)
 {
     struct place *place = *state;
     struct listener listener;
+    pthread_t thread;
 
     assert_int_equal(listener_open(&listener, place->loop, place->path, (gid_t)-1, on_accepted), 0);
+    answering = true;
+    assert_int_equal(pthread_create(&thread, NULL, turn_loop, place), 0);
     assert_int_equal(open_badly(place, place->path, (gid_t)-1, "Another dmrpcd"), -EAGAIN);
+    answering = false;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    int before = accepted_count;
     int client = connect_to(place->path); /* the first serves on */
     assert_true(client >= 0);
-    until_accepted(place, 1);
+    until_accepted(place, before + 1);
     (void)close(client);
     listener_close(&listener);
     assert_int_equal(listener_open(&listener, place->loop, place->path, (gid_t)-1, on_accepted), 0);
     listener_close(&listener);
+}
+
+/* One whose loop does not turn is as one that is stuck. */
+static void open_over(struct place *place, struct listener *listener, gid_t group)
+{
+    said_start();
+    int rc = listener_open(listener, place->loop, place->path, group, on_accepted);
+    const char *said = said_end();
+    assert_int_equal(rc, 0);
+    assert_non_null(strstr(said, "taken over from"));
+    assert_true(listener->claim.taken_over);
+}
+
+static void test_taken_over(void **state)
+{
+    struct place *place = *state;
+    struct listener first;
+    struct listener second;
+    struct stat st;
+
+    assert_int_equal(listener_open(&first, place->loop, place->path, (gid_t)-1, on_accepted), 0);
+    open_over(place, &second, getegid());
+    assert_int_equal(lstat(place->path, &st), 0);
+    assert_int_equal(st.st_ino, second.ino);
+    assert_int_not_equal(second.ino, first.ino);
+    assert_int_equal(st.st_mode & 07777, 0660);
+    assert_int_equal(lstat(place->lock, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+
+    listener_close(&first); /* it goes on after all: what is there is not its own */
+    int before = accepted_count;
+    int client = connect_to(place->path);
+    assert_true(client >= 0);
+    until_accepted(place, before + 1);
+    (void)close(client);
+    listener_close(&second);
+    assert_int_equal(lstat(place->path, &st), -1); /* and teardown finds nothing else */
+}
+
+/* The one that is there stays if the next one fails. */
+static void test_not_taken_over(void **state)
+{
+    struct place *place = *state;
+    struct listener first;
+    struct listener second;
+    struct stat st;
+
+    assert_int_equal(listener_open(&first, place->loop, place->path, (gid_t)-1, on_accepted), 0);
+    lchown_fails = true;
+    said_start();
+    int rc = listener_open(&second, place->loop, place->path, getegid(), on_accepted);
+    const char *said = said_end();
+    lchown_fails = false;
+    assert_int_equal(rc, -EPERM);
+    assert_non_null(strstr(said, "--group"));
+    assert_int_equal(lstat(place->path, &st), 0);
+    assert_int_equal(st.st_ino, first.ino);
+    listener_close(&first);
+    assert_int_equal(unlink(place->path), 0); /* its lock was not its own any more */
 }
 
 static void test_other_file(void **state)
@@ -240,6 +334,17 @@ static void test_long_path(void **state)
     path[107] = '\0';
     struct listener listener;
     assert_int_equal(listener_open(&listener, place->loop, path, (gid_t)-1, on_accepted), 0);
+    /* Nor is there any trouble with a temporary name. */
+    struct listener next;
+    struct stat st;
+    said_start();
+    int rc = listener_open(&next, place->loop, path, (gid_t)-1, on_accepted);
+    (void)said_end();
+    assert_int_equal(rc, 0);
+    assert_true(next.claim.taken_over);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_int_equal(st.st_ino, next.ino);
+    listener_close(&next);
     listener_close(&listener);
     (void)snprintf(lock, sizeof(lock), "%s.lock", path);
     (void)unlink(lock);
@@ -257,19 +362,6 @@ static void test_group(void **state)
     assert_int_equal(st.st_gid, group);
     assert_int_equal(st.st_mode & 07777, 0660);
     listener_close(&listener);
-}
-
-int __real_lchown(const char *path, uid_t owner, gid_t group);
-int __wrap_lchown(const char *path, uid_t owner, gid_t group);
-static bool lchown_fails;
-
-int __wrap_lchown(const char *path, uid_t owner, gid_t group)
-{
-    if (lchown_fails) {
-        errno = EPERM;
-        return -1;
-    }
-    return __real_lchown(path, owner, group);
 }
 
 /* A start that fails leaves no socket behind. */
@@ -309,9 +401,13 @@ static void test_stop(void **state)
     assert_int_equal(accepted_count, 0);
     assert_int_equal(lstat(place->path, &st), -1); /* nobody can wait in it in vain */
     assert_int_equal(errno, ENOENT);
-    /* The path is still ours, until what runs has ended. */
-    assert_int_equal(open_badly(place, place->path, (gid_t)-1, "Another dmrpcd"), -EAGAIN);
+    /* The lock is still ours, until what runs has ended; who wants the path need not wait so long.
+     */
+    struct listener next;
+    open_over(place, &next, (gid_t)-1);
     listener_close(&listener);
+    assert_int_equal(lstat(place->path, &st), 0);
+    listener_close(&next);
 }
 
 static void test_many(void **state)
@@ -396,6 +492,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_folder_made, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_taken_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_not_taken_over, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lock_is_link, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_path, setup, teardown),

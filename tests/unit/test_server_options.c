@@ -173,6 +173,7 @@ static void test_help(void **state)
     assert_non_null(strstr(read.said, "Usage: dmrpcd"));
     assert_non_null(strstr(read.said, "--request-bytes N (4194304)"));
     assert_non_null(strstr(read.said, "--simulate"));
+    assert_non_null(strstr(read.said, "--check-config FILE"));
     options_done(&read.options);
     read = read_options("--version");
     assert_int_equal(read.result, OPTIONS_EXIT);
@@ -184,12 +185,12 @@ static void test_help(void **state)
 static void test_file(void **state)
 {
     (void)state;
-    write_file("{\"socket\":\"/from/file\",\"group\":\"kvm\",\"limits\":{\"depth\":7}}");
+    write_file("{\"socket\":\"/from/file\",\"group\":\"daemon\",\"limits\":{\"depth\":7}}");
     struct read read = read_options("--config @");
     assert_int_equal(read.result, OPTIONS_RUN);
     assert_string_equal(read.options.config, file);
     assert_string_equal(read.options.socket, "/from/file");
-    assert_string_equal(read.options.group, "kvm");
+    assert_string_equal(read.options.group, "daemon");
     assert_int_equal(read.options.limits.depth, 7);
     assert_int_equal(read.options.limits.batch, 1000); /* what it leaves out */
     options_done(&read.options);
@@ -205,21 +206,89 @@ static void test_file(void **state)
 /* The command line wins, wherever --config stands. */
 static void test_precedence(void **state)
 {
-    static const char *const texts[] = {"--config @ --socket /line --depth 9",
-                                        "--socket /line --depth 9 --config @"};
+    static const char *const texts[] = {
+        "--config @ --socket /line --depth 9", "--socket /line --depth 9 --config @",
+        "--config /nonexistent/file --socket /line --depth 9 --config @"}; /* the last one counts */
 
     (void)state;
     write_file(
-        "{\"socket\":\"/from/file\",\"group\":\"kvm\",\"limits\":{\"depth\":7,\"batch\":3}}");
-    for (size_t i = 0; i < 2; i++) {
+        "{\"socket\":\"/from/file\",\"group\":\"daemon\",\"limits\":{\"depth\":7,\"batch\":3}}");
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct read read = read_options(texts[i]);
         assert_int_equal(read.result, OPTIONS_RUN);
         assert_string_equal(read.options.socket, "/line");
-        assert_string_equal(read.options.group, "kvm");
+        assert_string_equal(read.options.group, "daemon");
         assert_int_equal(read.options.limits.depth, 9);
         assert_int_equal(read.options.limits.batch, 3);
         options_done(&read.options);
     }
+}
+
+/* The file is found again from wherever we are by then. */
+static void test_relative_file(void **state)
+{
+    char folder[256];
+    char relative[128];
+
+    (void)state;
+    write_file("{}");
+    assert_non_null(getcwd(folder, sizeof(folder)));
+    assert_int_equal(chdir("/tmp"), 0);
+    (void)snprintf(relative, sizeof(relative), "--config %s", strrchr(file, '/') + 1);
+    struct read read = read_options(relative);
+    assert_int_equal(chdir(folder), 0);
+    assert_int_equal(read.result, OPTIONS_RUN);
+    assert_string_equal(read.options.config, file);
+    options_done(&read.options);
+}
+
+/* With another file in the place of the first, the command line still wins. */
+static void test_settle(void **state)
+{
+    struct config config = {.socket = "/other", .group = "daemon"};
+
+    (void)state;
+    config_default_limits(&config.limits);
+    config.limits.depth = 99;
+    config.limits.batch = 98;
+    write_file("{\"group\":\"disk\",\"limits\":{\"depth\":7,\"batch\":6}}");
+    struct read read = read_options("--config @ --socket /line --depth 9");
+    struct settings settings = options_settle(&read.options, &config);
+    assert_string_equal(settings.socket, "/line");
+    assert_string_equal(settings.group, "daemon");
+    assert_int_equal(settings.limits.depth, 9);
+    assert_int_equal(settings.limits.batch, 98);
+    assert_int_equal(read.options.limits.batch, 6);
+    config = (struct config){0};
+    settings = options_settle(&read.options, &config);
+    assert_null(settings.group);
+    options_done(&read.options);
+    read = read_options("");
+    settings = options_settle(&read.options, &config);
+    assert_string_equal(settings.socket, "/run/dmrpc/dmrpcd.sock");
+    options_done(&read.options);
+}
+
+static void test_check(void **state)
+{
+    (void)state;
+    write_file("{\"rules\":[{\"name\":\"a\",\"who\":[{\"any\":true}],\"what\":[\"read\"]}]}");
+    struct read read = read_options("--check-config @");
+    assert_int_equal(read.result, OPTIONS_EXIT);
+    assert_non_null(strstr(read.said, file));
+    assert_non_null(strstr(read.said, "good: 1 rule.\n"));
+    assert_non_null(strstr(read.said, "No rule allows anybody to change devices."));
+    options_done(&read.options);
+    write_file("{}");
+    read = read_options("--check-config @");
+    assert_int_equal(read.result, OPTIONS_EXIT);
+    assert_non_null(strstr(read.said, "good: no rules of its own"));
+    options_done(&read.options);
+    write_file("{\"rules\":5}");
+    read = read_options("--check-config @");
+    assert_int_equal(read.result, OPTIONS_FILE);
+    assert_non_null(strstr(read.said, "line 1: at \"/rules\": must be an array. Mend the file."));
+    options_done(&read.options);
 }
 
 struct bad {
@@ -230,8 +299,10 @@ static const struct bad bad_files[] = {
     {"", "JSON"},
     {"{", "line 1"},
     {"{\n\n\"socket\":}", "line 3"},
-    {"{\"socket\":\"a\",\"socket\":\"b\"}", "JSON"},
+    {"{\"socket\":\"a\",\n\"socket\":\"b\"}", "line 2: duplicate"},
     {"\"x\"", "JSON"},
+    {"[]", "must be an object"},
+    {"{\"rules\":[{}]}", "\"/rules/0/name\": missing"},
     {"{\"nix\":1}", "\"/nix\""},
     {"{\"socket\":5}", "\"/socket\": must be a string"},
     {"{\"socket\":\"\"}", "\"/socket\": must not be empty"},
@@ -270,11 +341,13 @@ static void test_no_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_fixed),
-        cmocka_unit_test(test_limits),    cmocka_unit_test(test_bad_numbers),
-        cmocka_unit_test(test_usage),     cmocka_unit_test(test_help),
-        cmocka_unit_test(test_file),      cmocka_unit_test(test_precedence),
-        cmocka_unit_test(test_bad_files), cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_fixed),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_usage),         cmocka_unit_test(test_help),
+        cmocka_unit_test(test_file),          cmocka_unit_test(test_precedence),
+        cmocka_unit_test(test_bad_files),     cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_relative_file), cmocka_unit_test(test_settle),
+        cmocka_unit_test(test_check),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -13,6 +13,8 @@ struct change {
     int id;
     int refreshed;
     bool started, ended;
+    int yielded_to;           /* id; 0: nobody */
+    struct order *ends_in;    /* where it ends as soon as it is to yield; NULL: it goes on */
     struct dmi_device learns; /* minor 0: nothing; else this is what it finds out in its turn */
     const char *learns_name;
 };
@@ -43,12 +45,25 @@ static void on_start(struct order_entry *entry)
     started[started_count++] = change->id;
 }
 
+static void on_yield(struct order_entry *entry, struct order_entry *by)
+{
+    struct change *change = (struct change *)(void *)entry;
+
+    assert_int_equal(change->yielded_to, 0);
+    change->yielded_to = ((struct change *)(void *)by)->id;
+    if (change->ends_in) {
+        change->ended = true;
+        order_leave(change->ends_in, entry);
+    }
+}
+
 static struct change change_of(int id, const char *name)
 {
     struct change change = {.id = id};
 
     change.entry.refresh = on_refresh;
     change.entry.start = on_start;
+    change.entry.yield = on_yield;
     if (name) {
         order_add_name(&change.entry, name);
     }
@@ -128,6 +143,28 @@ static void test_one_at_a_time(void **state)
     assert_int_equal(order.count, 0);
     assert_null(order.first);
     assert_null(order.last);
+}
+
+static void test_runs(void **state)
+{
+    struct order order = {0};
+    struct change a = change_of(1, "x"), b = change_of(2, "x"), all = change_of(3, NULL);
+    const struct dmi_device device = {254, 1};
+
+    (void)state;
+    all.entry.all = true;
+    order_add_device(&b.entry, device);
+    enter(&order, &a);
+    enter(&order, &b);
+    assert_false(order_runs(&order, device));
+    order_leave(&order, &a.entry);
+    assert_true(order_runs(&order, device));
+    assert_false(order_runs(&order, (struct dmi_device){1, 254}));
+    enter(&order, &all);
+    order_leave(&order, &b.entry);
+    assert_true(order_runs(&order, (struct dmi_device){1, 254}));
+    order_leave(&order, &all.entry);
+    assert_false(order_runs(&order, device));
 }
 
 /* Who waits holds up those behind it, though nothing that runs does. */
@@ -347,6 +384,81 @@ static void model_leave(struct order *order, uint32_t *seed)
     }
 }
 
+/* One that drains and runs yields to the first that is to release it, and to no other. */
+static void test_yield(void **state)
+{
+    struct order order = {0};
+    struct change drains = change_of(1, "a");
+    struct change plain = change_of(2, "a");
+    struct change elsewhere = change_of(3, "b");
+    struct change releases = change_of(4, "a");
+
+    (void)state;
+    drains.entry.drains = true;
+    elsewhere.entry.releases = releases.entry.releases = true;
+    enter(&order, &drains);
+    enter(&order, &plain);
+    enter(&order, &elsewhere);
+    assert_int_equal(drains.yielded_to, 0);
+    enter(&order, &releases);
+    assert_int_equal(drains.yielded_to, 4);
+    assert_false(releases.started);
+    order_leave(&order, &drains.entry);
+    assert_true(plain.started);
+    assert_int_equal(plain.yielded_to, 0);
+    order_leave(&order, &plain.entry);
+    assert_true(releases.started);
+    order_leave(&order, &releases.entry);
+    order_leave(&order, &elsewhere.entry);
+    assert_int_equal(order.count, 0);
+}
+
+/* One that is waited for already when its turn comes yields right away; it may end in there. */
+static void test_yield_at_start(void **state)
+{
+    for (int ends = 0; ends < 2; ends++) {
+        struct order order = {0};
+        struct change before = change_of(1, "a");
+        struct change drains = change_of(2, "a");
+        struct change releases = change_of(3, "a");
+        drains.entry.drains = true;
+        drains.ends_in = ends ? &order : NULL;
+        releases.entry.releases = true;
+        enter(&order, &before);
+        enter(&order, &drains);
+        enter(&order, &releases);
+        assert_int_equal(drains.yielded_to, 0);
+        order_leave(&order, &before.entry);
+        assert_int_equal(drains.yielded_to, 3);
+        assert_int_equal(releases.started, ends);
+        if (!ends) {
+            order_leave(&order, &drains.entry);
+        }
+        assert_true(releases.started);
+        order_leave(&order, &releases.entry);
+        assert_int_equal(order.count, 0);
+    }
+    (void)state;
+}
+
+/* One that ends as it yields lets the other start before order_enter returns. */
+static void test_yield_ends_at_once(void **state)
+{
+    struct order order = {0};
+    struct change drains = change_of(1, "a");
+    struct change releases = change_of(2, "a");
+
+    (void)state;
+    drains.entry.drains = true;
+    drains.ends_in = &order;
+    releases.entry.releases = true;
+    enter(&order, &drains);
+    enter(&order, &releases);
+    assert_true(releases.started);
+    order_leave(&order, &releases.entry);
+    assert_int_equal(order.count, 0);
+}
+
 static void test_model(void **state)
 {
     (void)state;
@@ -377,11 +489,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
         cmocka_unit_test_setup(test_one_at_a_time, setup),
+        cmocka_unit_test_setup(test_runs, setup),
         cmocka_unit_test_setup(test_no_overtaking, setup),
         cmocka_unit_test_setup(test_all, setup),
         cmocka_unit_test_setup(test_leave_waiting, setup),
         cmocka_unit_test_setup(test_refresh, setup),
         cmocka_unit_test_setup(test_refresh_after_rename, setup),
+        cmocka_unit_test_setup(test_yield, setup),
+        cmocka_unit_test_setup(test_yield_at_start, setup),
+        cmocka_unit_test_setup(test_yield_ends_at_once, setup),
         cmocka_unit_test(test_model),
     };
 

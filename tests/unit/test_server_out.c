@@ -407,16 +407,40 @@ static void test_wiped(void **state)
     memory_watch(NULL);
 }
 
+static void test_read(void **state)
+{
+    char text[8] = "";
+    struct out out;
+
+    (void)state;
+    out_init(&out, SIZE_MAX, NULL);
+    assert_int_equal(out_read(&out, text, sizeof(text)), 0);
+    for (int i = 0; i < 5000; i++) {
+        out_puts(&out, "ab");
+    }
+    for (int i = 0; i < 2500; i++) {
+        assert_int_equal(out_read(&out, text, 3), 3);
+        assert_memory_equal(text, i % 2 ? "bab" : "aba", 3);
+    }
+    assert_int_equal(out.length, 2500);
+    char *rest = malloc(10000);
+    assert_non_null(rest);
+    assert_int_equal(out_read(&out, rest, 10000), 2500);
+    assert_null(out.first);
+    free(rest);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_puts),          cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_many_blocks),   cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_limit_lowered), cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_rewind),
-        cmocka_unit_test(test_move),          cmocka_unit_test(test_move_many),
-        cmocka_unit_test(test_send_short),    cmocka_unit_test(test_send_then_move),
-        cmocka_unit_test(test_send_fails),    cmocka_unit_test(test_wiped),
+        cmocka_unit_test(test_read),           cmocka_unit_test(test_puts),
+        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_many_blocks),
+        cmocka_unit_test(test_limit),          cmocka_unit_test(test_limit_lowered),
+        cmocka_unit_test(test_budget),         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_rewind),         cmocka_unit_test(test_move),
+        cmocka_unit_test(test_move_many),      cmocka_unit_test(test_send_short),
+        cmocka_unit_test(test_send_then_move), cmocka_unit_test(test_send_fails),
+        cmocka_unit_test(test_wiped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,7 +98,7 @@ static void test_buckets(void **state)
         for (uint64_t past = 0; past < 2; past++) {
             uint64_t took = stats.duration.buckets[i].up_to_ns + past;
             fixed_ns = call.began + took;
-            stats_ended(counters, &call);
+            stats_ended(counters, &call, &call.failure);
             sum += took;
         }
     }

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "protect.h"
 #include "workers.h"
 
 /* --- what the workers are given to wait with, and to be made of --- */
@@ -201,6 +202,72 @@ static void test_limit(void **state)
     assert_int_equal(pool.most_running, 3);
     pool_done(&pool);
     free(jobs);
+}
+
+/* Where all threads are taken, jobs that release have others; each kind in its own order. */
+static void test_releases(void **state)
+{
+    struct pool pool;
+    struct pool_job releasing[3];
+
+    (void)state;
+    pool_init(&pool, 2);
+    (void)pthread_mutex_lock(&pool.gate);
+    struct pool_job *jobs = submit(&pool, 5);
+    until_running(&pool, 2);
+    for (int i = 0; i < 3; i++) {
+        releasing[i] = (struct pool_job){
+            .job = {.run = on_run, .end = on_end, .releases = true}, .pool = &pool, .id = 10 + i};
+        assert_int_equal(workers_submit(pool.workers, &releasing[i].job), 0);
+    }
+    until_running(&pool, 4);
+    assert_int_equal(threads_made, 4);
+    assert_int_equal(workers_busy(pool.workers), 8);
+    assert_true(workers_withdraw(pool.workers, &releasing[2].job));
+    assert_true(workers_withdraw(pool.workers, &jobs[4].job));
+    (void)pthread_mutex_unlock(&pool.gate);
+    until_ended(&pool, 6);
+    assert_int_equal(workers_busy(pool.workers), 0);
+    pool_done(&pool);
+    free(jobs);
+}
+
+/* A thread that was made in time: none need be made, and it stays. */
+static void test_reserve(void **state)
+{
+    struct pool pool;
+    struct pool_job job = {.job = {.run = on_run, .end = on_end, .releases = true}, .pool = &pool};
+    size_t threads;
+    size_t running;
+
+    (void)state;
+    pool_init(&pool, 1);
+    atomic_store(&hurry, 60);
+    assert_int_equal(workers_reserve(pool.workers), 0);
+    assert_int_equal(threads_made, 1);
+    atomic_store(&no_threads, true);
+    for (int i = 1; i <= 20; i++) {
+        job.ended = false;
+        assert_int_equal(workers_submit(pool.workers, &job.job), 0);
+        until_ended(&pool, i);
+    }
+    workers_count(pool.workers, &threads, &running);
+    assert_int_equal(threads, 0); /* it is not one of those */
+    atomic_store(&no_threads, false);
+    assert_int_equal(threads_made, 1);
+    pool_done(&pool);
+}
+
+static void test_no_reserve(void **state)
+{
+    struct pool pool;
+
+    (void)state;
+    pool_init(&pool, 1);
+    atomic_store(&no_threads, true);
+    assert_int_equal(workers_reserve(pool.workers), -EAGAIN);
+    atomic_store(&no_threads, false);
+    pool_done(&pool);
 }
 
 /* Threads are made on demand: as many as there is to do at once, and used again. */
@@ -400,15 +467,104 @@ static void test_loop_ends(void **state)
     pool_done(&pool);
 }
 
+#ifndef PROTECT_SANITIZED
+/* --- what a signal leaves behind --- */
+
+enum { SECRET_BYTES = 256, BELOW_BYTES = 20 * 1024 };
+
+struct interrupted {
+    struct job job; /* first: the callbacks cast */
+    char *secret, *copy;
+    bool ended;
+    size_t found; /* places on the stack that show a part of it */
+};
+
+/* Copies it, so that it stands in the registers, and waits for the signal with those. */
+static void copy_and_wait(struct job *job)
+{
+    struct interrupted *self = (struct interrupted *)(void *)job;
+
+    memcpy(self->copy, self->secret, SECRET_BYTES);
+    (void)pause();
+}
+
+/* Where the job before has been, on the same thread. */
+static void look_below(struct job *job)
+{
+    struct interrupted *self = (struct interrupted *)(void *)job;
+    const volatile char *here = __builtin_frame_address(0);
+    const volatile char *end = here - 512; /* its own frame, and those of what it calls */
+
+    for (const volatile char *at = end - BELOW_BYTES; at < end; at++) {
+        size_t same = 0;
+        while (same < 8 && at[same] == self->secret[16 + same]) {
+            same++;
+        }
+        self->found += same == 8;
+    }
+}
+
+static void on_interrupted_end(struct job *job)
+{
+    ((struct interrupted *)(void *)job)->ended = true;
+}
+
+static void run_interrupted(struct pool *pool, struct interrupted *self, bool interrupt)
+{
+    self->ended = false;
+    self->job.end = on_interrupted_end;
+    assert_int_equal(workers_submit(pool->workers, &self->job), 0);
+    while (!self->ended) {
+        ev_run(pool->loop, EVRUN_ONCE);
+        if (interrupt) {
+            workers_interrupt(pool->workers, &self->job);
+        }
+    }
+}
+
+/* A signal saves the registers on the stack, with what was copied last. */
+static void test_interrupt_leaves_nothing(void **state)
+{
+    struct interrupted self = {.secret = malloc(SECRET_BYTES), .copy = malloc(SECRET_BYTES)};
+    struct pool pool;
+
+    (void)state;
+    assert_true(self.secret && self.copy);
+    for (int i = 0; i < SECRET_BYTES; i++) {
+        self.secret[i] = (char)(i * 7 + 1);
+    }
+    pool_init(&pool, 1);
+    self.job.run = copy_and_wait;
+    run_interrupted(&pool, &self, true);
+    self.job.run = look_below;
+    run_interrupted(&pool, &self, false);
+    assert_int_equal(self.found, 0);
+    pool_done(&pool);
+    free(self.secret);
+    free(self.copy);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_many),      cmocka_unit_test(test_in_order),
-        cmocka_unit_test(test_limit),     cmocka_unit_test(test_on_demand),
-        cmocka_unit_test(test_idle_exit), cmocka_unit_test(test_free_unused),
-        cmocka_unit_test(test_free_busy), cmocka_unit_test(test_no_thread),
-        cmocka_unit_test(test_chain),     cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_in_order),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_on_demand),
+        cmocka_unit_test(test_idle_exit),
+        cmocka_unit_test(test_free_unused),
+        cmocka_unit_test(test_free_busy),
+        cmocka_unit_test(test_no_thread),
+        cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_signals),
         cmocka_unit_test(test_loop_ends),
+        cmocka_unit_test(test_releases),
+        cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_no_reserve),
+#ifndef PROTECT_SANITIZED
+        cmocka_unit_test(test_interrupt_leaves_nothing),
+#endif
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who holds a lease, and what ends it; by calls, over the simulated kernel. */
+#include <stdlib.h>
+
+#include "keeper.h"
+#include "server_ask.h"
+
+struct scene {
+    struct rig rig;
+    struct lease_table *table;
+};
+
+static int setup(void **state)
+{
+    struct scene *scene = calloc(1, sizeof(*scene));
+
+    assert_non_null(scene);
+    rig_init(&scene->rig);
+    assert_int_equal(lease_table_new(&scene->table), 0);
+    assert_int_equal(
+        keeper_new(&scene->rig.dispatcher, scene->table, NULL, &scene->rig.dispatcher.host.keeper),
+        0);
+    rig_device(&scene->rig, "d", "U-1");
+    *state = scene;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct scene *scene = *state;
+    struct host *host = &scene->rig.dispatcher.host;
+
+    rig_until_idle(&scene->rig);
+    host->keeper = keeper_free(host->keeper);
+    scene->table = lease_table_free(scene->table);
+    rig_done(&scene->rig);
+    free(scene);
+    return 0;
+}
+
+static struct keeper *keeper_of(struct scene *scene)
+{
+    return scene->rig.dispatcher.host.keeper;
+}
+
+static struct dmi_info info_of(struct scene *scene)
+{
+    const struct dmi_id id = {.kind = DMI_BY_NAME, .name = "d"};
+    struct dmi dm;
+    struct dmi_info info;
+
+    dmi_init(&dm, scene->rig.dispatcher.host.transport);
+    assert_int_equal(dmi_device_status(&dm, &id, 0, &info), 0);
+    return info;
+}
+
+static void suspend(struct scene *scene)
+{
+    const struct dmi_id id = {.kind = DMI_BY_NAME, .name = "d"};
+    struct dmi dm;
+    struct dmi_info info;
+
+    dmi_init(&dm, scene->rig.dispatcher.host.transport);
+    assert_int_equal(dmi_device_suspend(&dm, &id, 0, &info), 0);
+}
+
+/* As a suspend does before it goes to the kernel. */
+static enum keeper_answer begin(struct scene *scene, struct peer peer, struct keeper_terms terms,
+                                struct keeper_view *ret_view)
+{
+    const struct dmi_info info = info_of(scene);
+    struct dmi dm;
+
+    dmi_init(&dm, scene->rig.dispatcher.host.transport);
+    const struct keeper_request request = {
+        .dm = &dm, .info = &info, .peer = &peer, .terms = terms, .simulated = true};
+    return keeper_begin(keeper_of(scene), &request, ret_view);
+}
+
+static struct keeper_terms after(uint64_t ms)
+{
+    return (struct keeper_terms){.given = true, .after_ms = ms};
+}
+
+/* A suspended device whose lease user 7 holds. */
+static struct keeper_view give(struct scene *scene, struct keeper_terms terms)
+{
+    struct keeper_view view;
+
+    assert_int_equal(begin(scene, (struct peer){.uid = 7, .connection = 3}, terms, &view),
+                     KEEPER_NEW);
+    suspend(scene);
+    assert_true(keeper_confirm(keeper_of(scene), &view));
+    return view;
+}
+
+static bool is_over(void *what)
+{
+    struct scene *scene = what;
+    return keeper_count(keeper_of(scene)) == 0;
+}
+
+static bool runs(struct scene *scene)
+{
+    return !(info_of(scene).flags & DMI_SUSPEND);
+}
+
+static void test_without_terms_nothing_is_kept(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view;
+
+    assert_int_equal(begin(scene, (struct peer){0}, (struct keeper_terms){.after_ms = 0}, &view),
+                     KEEPER_NONE);
+    suspend(scene);
+    assert_int_equal(begin(scene, (struct peer){0}, after(5), &view), KEEPER_FOREIGN);
+    assert_int_equal(keeper_count(keeper_of(scene)), 0);
+}
+
+static void test_another_user_is_no_holder(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view;
+
+    (void)give(scene, after(60000));
+    assert_int_equal(begin(scene, (struct peer){.uid = 8}, after(5), &view), KEEPER_OTHERS);
+    assert_int_equal(view.uid, 7);
+    assert_int_equal(begin(scene, (struct peer){.uid = 7}, after(50), &view), KEEPER_HELD);
+    rig_until(&scene->rig, is_over, scene);
+    assert_true(runs(scene));
+}
+
+static void test_where_it_ends_with_a_connection_only_that_holds_it(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view;
+
+    (void)give(scene, (struct keeper_terms){.given = true, .on_disconnect = true});
+    assert_int_equal(begin(scene, (struct peer){.uid = 7, .connection = 4}, after(5), &view),
+                     KEEPER_OTHERS);
+    keeper_disconnected(keeper_of(scene), 4);
+    rig_sleep(&scene->rig, 30);
+    assert_false(runs(scene));
+    keeper_disconnected(keeper_of(scene), 3);
+    rig_until(&scene->rig, is_over, scene);
+    assert_true(runs(scene));
+}
+
+static bool nobody_is(void *data, uint64_t connection)
+{
+    (void)data;
+    (void)connection;
+    return false;
+}
+
+static void test_a_connection_that_went_before(void **state)
+{
+    struct scene *scene = *state;
+
+    keeper_ask_connected(keeper_of(scene), nobody_is, NULL);
+    (void)give(scene, (struct keeper_terms){.given = true, .on_disconnect = true});
+    rig_until(&scene->rig, is_over, scene);
+    assert_true(runs(scene));
+}
+
+static void test_a_full_table(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view;
+
+    for (int i = 0; i < LEASE_SLOTS; i++) {
+        assert_non_null(lease_claim(scene->table));
+    }
+    assert_int_equal(begin(scene, (struct peer){0}, after(5), &view), KEEPER_FULL);
+    for (int i = 0; i < LEASE_SLOTS; i++) {
+        lease_free(scene->table, &scene->table->slots[i]);
+    }
+}
+
+static void test_a_suspend_that_failed_is_forgotten(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view;
+
+    assert_int_equal(begin(scene, (struct peer){0}, after(60000), &view), KEEPER_NEW);
+    keeper_drop(keeper_of(scene), &view);
+    assert_int_equal(keeper_count(keeper_of(scene)), 0);
+    assert_false(keeper_confirm(keeper_of(scene), &view));
+}
+
+static void test_what_the_guardian_has_taken_is_the_guardians(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view = give(scene, after(60000));
+    struct lease *lease = lease_find(scene->table, view.device);
+
+    assert_non_null(lease);
+    assert_true(lease_move(lease, LEASE_HELD, LEASE_TAKEN));
+    assert_int_equal(begin(scene, (struct peer){.uid = 7}, after(5), &view), KEEPER_OTHERS);
+    assert_true(view.ending);
+    assert_false(keeper_confirm(keeper_of(scene), &view));
+    keeper_resumed(keeper_of(scene), view.device);
+    assert_int_equal(lease->state, LEASE_TAKEN);
+    /* It tells that it is done, and the slot is free again. */
+    lease->outcome = LEASE_ROLLED_BACK;
+    assert_true(lease_move(lease, LEASE_TAKEN, LEASE_ENDED));
+    rig_until(&scene->rig, is_over, scene);
+}
+
+static void test_a_lease_that_was_listed_is_ended_only_if_it_is_still_that_one(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view old = give(scene, after(60000));
+    struct keeper_view view;
+
+    keeper_resumed(keeper_of(scene), old.device);
+    rig_until(&scene->rig, is_over, scene);
+    suspend(scene);
+    struct asked resumed;
+    (void)ask_now(&scene->rig, &resumed, "device_resume", "{\"name\":\"d\"}");
+    ask_done(&resumed);
+    view = give(scene, after(60000));
+    keeper_over(keeper_of(scene), &old, LEASE_RESUMED);
+    assert_int_equal(keeper_list(keeper_of(scene), &view, 1), 1);
+    keeper_over(keeper_of(scene), &view, LEASE_RESUMED);
+    rig_until(&scene->rig, is_over, scene);
+}
+
+static void test_at_the_end_all_end(void **state)
+{
+    struct scene *scene = *state;
+
+    (void)give(scene, after(60000));
+    keeper_close(keeper_of(scene));
+    rig_until(&scene->rig, is_over, scene);
+    assert_true(runs(scene));
+}
+
+static void test_leases_of_an_earlier_start_go_on(void **state)
+{
+    struct scene *scene = *state;
+    struct host *host = &scene->rig.dispatcher.host;
+
+    (void)give(scene, (struct keeper_terms){.given = true, .on_disconnect = true});
+    host->keeper = keeper_free(host->keeper);
+    assert_int_equal(lease_adopt(scene->table, lease_clock()), 0);
+    assert_int_equal(keeper_new(&scene->rig.dispatcher, scene->table, NULL, &host->keeper), 0);
+    rig_until(&scene->rig, is_over, scene);
+    assert_true(runs(scene));
+}
+
+static void test_without_a_keeper(void **state)
+{
+    const struct dmi_info info = {0};
+    const struct peer peer = {0};
+    struct keeper_request request = {.info = &info, .peer = &peer};
+    struct keeper_view view;
+
+    (void)state;
+    assert_int_equal(keeper_begin(NULL, &request, &view), KEEPER_NONE);
+    request.terms = after(5);
+    assert_int_equal(keeper_begin(NULL, &request, &view), KEEPER_FULL);
+    keeper_resumed(NULL, info.device);
+    keeper_removed(NULL, info.device);
+    keeper_disconnected(NULL, 1);
+    keeper_close(NULL);
+    assert_int_equal(keeper_count(NULL), 0);
+    assert_null(keeper_free(NULL));
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_without_terms_nothing_is_kept),
+        TEST(test_another_user_is_no_holder),
+        TEST(test_where_it_ends_with_a_connection_only_that_holds_it),
+        TEST(test_a_connection_that_went_before),
+        TEST(test_a_full_table),
+        TEST(test_a_suspend_that_failed_is_forgotten),
+        TEST(test_what_the_guardian_has_taken_is_the_guardians),
+        TEST(test_a_lease_that_was_listed_is_ended_only_if_it_is_still_that_one),
+        TEST(test_at_the_end_all_end),
+        TEST(test_leases_of_an_earlier_start_go_on),
+        cmocka_unit_test(test_without_a_keeper),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
