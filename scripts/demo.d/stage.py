@@ -4,7 +4,9 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 
 from client import Client, Mismatch, paint, show
@@ -36,6 +38,14 @@ class Loop:
 
     def detach(self):
         subprocess.run(["losetup", "--detach", self.path], check=True)
+
+
+def pass_on(lines):
+    """What the daemon says to people; its audit would come between the steps."""
+    for line in lines:
+        if not line.startswith(b'{"audit":'):
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
 
 
 class Stage:
@@ -73,7 +83,9 @@ class Stage:
         """Starts dmrpcd and connects to it."""
         path = os.path.join(self.folder, "dmrpcd.sock")
         show(f"  {paint('$', 'arrow')} dmrpcd --socket {path}")
-        self.daemon = subprocess.Popen([self.program, "--socket", path], stdin=subprocess.DEVNULL)
+        self.daemon = subprocess.Popen([self.program, "--socket", path], stdin=subprocess.DEVNULL,
+                                       stderr=subprocess.PIPE)
+        threading.Thread(target=pass_on, args=(self.daemon.stderr,), daemon=True).start()
         self.client = None
         deadline = time.monotonic() + START_SECONDS
         while self.client is None:

@@ -153,11 +153,16 @@ def shorten(items):
     return {"$count": len(items), "$first": items[:2], "$last": items[-1], "$sha256": digest[:16]}
 
 
+# `call` counts the calls of all scenarios that were played before. `hint` and `holders` tell of the host around the
+# kernel (nodes, mounts, who has what open), which is not simulated.
+LEFT_OUT = {"call", "hint", "holders"}
+
+
 class Names:
     """Which number stands for which disk or device: fills in requests, and takes out of replies."""
 
     WORD = re.compile(r"\$(disk\d+|path\d+|dm|i|dev:[\w.-]+|repeat\((.+?),(\d+)\))")
-    NUMBER = re.compile(r"(?<![\d:.])\d{1,4}:\d{1,7}(?![\d:])")
+    NUMBER = re.compile(r"(?<![\d:.])\d{1,4}:\d{1,7}(?!\d|:\d)")
     NODE = re.compile(r"/dev/dm-(\d+)")
 
     def __init__(self, major, version, keep_minors=False):
@@ -219,6 +224,8 @@ class Names:
     def blank_text(self, value):
         value = self.NODE.sub(lambda match: f"$node({self.word_for(f'{self.major}:{match.group(1)}')})", value)
         value = self.NUMBER.sub(lambda match: self.word_for(match.group()), value)
+        for number, disk in enumerate(self.disks):
+            value = re.sub(rf"(?<![/\w]){os.path.basename(disk.path)}\b", f"$name{number}", value)
         for hole in self.holes:
             value = re.sub(hole["pattern"], hole["becomes"], value)
         return value
@@ -235,7 +242,11 @@ class Names:
             return self.word_for(text(value))
         if value == self.version:
             return "$version"
-        return {key: "$backend" if key == "backend" else self.blank(each) for key, each in value.items()}
+        return {
+            key: "$backend" if key == "backend" else self.blank(each)
+            for key, each in value.items()
+            if key not in LEFT_OUT
+        }
 
 
 # --- playing ------------------------------------------------------------------------------------------------------

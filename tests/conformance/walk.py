@@ -376,8 +376,14 @@ class Side:
         return disk
 
     def ask(self, line):
+        """The replies, but for what play.py leaves out, and for the kernel's log, in which its threads speak too."""
         self.client.send(line + "\n")
-        return self.client.read_line().decode().rstrip("\n")
+        replies = json.loads(self.client.read_line())
+        for reply in replies if isinstance(replies, list) else [replies]:
+            data = reply.get("error", {}).get("data", {})
+            for key in play.LEFT_OUT | {"kernel_log", "kernel_log_lost"}:
+                data.pop(key, None)
+        return json.dumps(replies, separators=(",", ":"), ensure_ascii=False)
 
     def hold(self, number):
         release = self.world.hold({"major": MAJOR, "minor": number})
@@ -533,7 +539,8 @@ class Planner:
 
     def look_at(self, number, looks):
         for method, flags in looks:
-            reply = self.send(method, {"device": {"major": number[0], "minor": number[1]}, "flags": flags})
+            more = {"show_keys": True} if method == "table_status" else {}
+            reply = self.send(method, {"device": {"major": number[0], "minor": number[1]}, "flags": flags, **more})
             if method == "device_status" and not flags and "result" in reply:
                 self.guard.learn_device(reply["result"])
 

@@ -15,7 +15,7 @@ import walk
 
 ROOT = snippets.ROOT
 PAGES = ["README.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/HACKING.md", "docs/METHODS.md",
-         "tests/data/README.md"]
+         "docs/SECURITY.md", "tests/data/README.md"]
 FOLDERS = {"docs", "lib", "proto", "scripts", "server", "tests"}
 DAEMON = pathlib.Path(walk.BUILD) / "server" / "dmrpcd"
 OPTION = re.compile(r"--[a-z][a-z-]*")
@@ -78,6 +78,28 @@ def test_functions_exist(page):
     assert not [name for name in names if not re.search(rf"\b{name}\(", sources)]
 
 
+# --- claims ---
+
+def claims():
+    """The points of docs/SECURITY.md that say what is defended."""
+    text = snippets.read("docs/SECURITY.md")
+    section = text[text.index("\n## What is defended\n"):text.index("\n## What is not defended\n")]
+    return re.findall(r"^- (.*?)(?=^- |^#|\Z)", section, re.MULTILINE | re.DOTALL)
+
+
+def test_there_are_claims():
+    assert len(claims()) > 15
+
+
+@pytest.mark.parametrize("claim", claims(), ids=lambda claim: claim.split(".")[0][:60])
+def test_each_claim_of_security_names_its_tests(claim):
+    named = re.findall(r"`(tests/[\w/]+\.(?:py|c))::(\w+)`", claim)
+    assert named, "a claim without a test"
+    for path, name in named:
+        function = rf"^(def|static void|static int) {name}\("
+        assert re.search(function, snippets.read(path), re.MULTILINE), f"{path} has no {name}"
+
+
 # --- commands ---
 
 @pytest.mark.parametrize("page", ["README.md", "docs/HACKING.md"])
@@ -107,7 +129,7 @@ def test_presets():
 def test_names_of_tests_and_steps():
     text = snippets.read("docs/HACKING.md")
     programs = re.findall(r"build/\w+/tests/unit/test_(\w+)", text) + re.findall(r"-R unit\.(\w+)", text)
-    steps = re.findall(r"`scripts/test (\w+)`", text)
+    steps = " ".join(re.findall(r"`scripts/test ([\w ]+)`", text)).split()
     assert programs and steps
     for name in programs:
         assert (ROOT / f"tests/unit/test_{name}.c").exists(), name
@@ -150,6 +172,24 @@ def test_options_of_the_man_page():
     assert set(tagged) == set(OPTION.findall(help_text()))
 
 
+def configurations():
+    """The files that the documents show."""
+    page = snippets.section(snippets.read("README.md"), "Options")
+    yield from (block for language, block in snippets.fences(page) if language == "json" and '"rules"' in block)
+    man = snippets.read("docs/dmrpcd.8").split(".SH CONFIGURATION")[1].split(".SH ")[0]
+    yield from (block.replace("\\-", "-") for block in re.findall(r"^\.nf\n\.RS\n(.*?)^\.RE", man, re.DOTALL | re.MULTILINE))
+
+
+def test_configurations_are_good(tmp_path):
+    shown = list(configurations())
+    assert len(shown) == 2
+    for text in shown:
+        (tmp_path / "c.json").write_text(text)
+        (tmp_path / "c.json").chmod(0o600)
+        done = subprocess.run([DAEMON, "--check-config", tmp_path / "c.json"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "good: 3 rules." in done.stdout, done.stderr
+
+
 def test_defaults_of_the_man_page():
     page = snippets.read("docs/dmrpcd.8").replace("\\-", "-")
     for name, value in re.findall(r"(--[a-z-]+) N \((\d+)\)", help_text()):
@@ -159,7 +199,7 @@ def test_defaults_of_the_man_page():
 
 
 def test_defaults_of_the_readme():
-    units = {"MiB": 2**20, "s": 1}
+    units = {"KiB": 2**10, "MiB": 2**20, "s": 1}
     limits = dict(re.findall(r"--([a-z-]+) N \((\d+)\)", help_text()))
     table = snippets.section(snippets.read("README.md"), "Limits")
     for name, value in limits.items():
@@ -183,6 +223,10 @@ def test_man_page_renders():
 
 def test_quick_start():
     walk.check(snippets.section(snippets.read("README.md"), "Quick start without root"))
+
+
+def test_events():
+    walk.check(snippets.section(snippets.read("README.md"), "Events"))
 
 
 def test_http():

@@ -25,6 +25,7 @@ from calls import line  # noqa: E402
 from contract import Contract  # noqa: E402
 from disks import Disk  # noqa: E402
 from dmrpc import Client, Daemon, RpcError, build_dir  # noqa: E402
+from plain import plain_build  # noqa: E402
 from probe import Trace  # noqa: E402
 from tasks import Uevents  # noqa: E402
 
@@ -74,6 +75,16 @@ def daemons(folder):
             patch.setenv("DMRPC_BUILD", str(home / "build"))
             return Daemon(home, *arguments, simulate=False, **options)
 
+    return make
+
+
+@pytest.fixture(scope="session")
+def plain_daemons(daemons):
+    """The same of a build without sanitizers."""
+    def make(*arguments, **options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DMRPC_BUILD", str(plain_build()))
+            return daemons(*arguments, **options)
     return make
 
 

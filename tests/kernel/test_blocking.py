@@ -2,16 +2,18 @@
 """Calls that block, calls that collide, and what others notice of it."""
 
 import json
+import os
 import pathlib
 import signal
+import subprocess
 import threading
 import time
 
 import dm
 import pytest
-from calls import LIVE, SUSPENDED, Many, fails, line, linear, on, state
+from calls import INACTIVE, LIVE, SUSPENDED, Many, fails, line, linear, on, state
 from dmrpc import Client, RpcError
-from tasks import Task, pattern, wait_until, write
+from tasks import Task, opened, pattern, wait_until, write
 
 FIGHT_SECONDS = 4.0
 
@@ -92,7 +94,7 @@ def test_changes_of_a_stuck_device_wait_for_their_turn_in_order(stuck, daemon, c
         # Known to have come before the third's.
         client.version()
         wait_until(lambda: client.device_status(name=stuck.upper["name"]), "the server has read on")
-        third.start("device_resume", device=stuck.upper["device"])
+        third.start("device_suspend", device=stuck.upper["device"])
         for _ in range(20):
             client.list_devices()
         assert not second.has_reply() and not third.has_reply() and not stuck.connection.has_reply()
@@ -106,6 +108,122 @@ def test_changes_of_a_stuck_device_wait_for_their_turn_in_order(stuck, daemon, c
     assert stuck.writer.end() == ""
     assert client.table_status(name=stuck.upper["name"], flags=["DM_STATUS_TABLE"])["targets"] == [on(stuck.lower, 512)]
     stuck.connection.close()
+
+
+# --- limits of time ---
+
+def still_runs(client, method="device_suspend"):
+    return [call for call in client.calls_list()["calls"] if call["method"] == method]
+
+
+def assert_undone(stuck, client):
+    """The device runs, and what waited for it goes on when the one below does."""
+    assert dm.field(stuck.upper["device"], "suspended") == "Active"
+    assert not is_in_ioctl(stuck.daemon, dm.DEV_SUSPEND)
+    stuck.release()
+    assert stuck.writer.end() == ""
+    assert stuck.drive.read(8, 8) == pattern(1)
+    assert state(client.device_status(name=stuck.upper["name"])) == LIVE
+    stuck.connection.close()
+
+
+def test_a_suspend_that_drains_for_too_long_is_undone(stuck, client):
+    (call,) = still_runs(client)
+    client.call_cancel(call=call["call"])
+    failure = stuck.connection.take()[1]
+    assert failure.name == "cancelled"
+    data = fails(lambda: client.device_suspend(name=stuck.upper["name"], flags=["DM_SUSPEND"], timeout_ms=300),
+                 "timed_out", errno_name="EINTR", ioctl="DM_DEV_SUSPEND", name=stuck.upper["name"])
+    assert data["state"].startswith("running; a live table")
+    assert not still_runs(client)
+    assert_undone(stuck, client)
+
+
+def test_a_resume_ends_a_suspend_that_drains(stuck, client):
+    """The kernel alone would answer the resume with success, and have the device suspended after all."""
+    assert state(client.device_resume(name=stuck.upper["name"], timeout_ms=20000)) == LIVE
+    failure = stuck.connection.take()[1]
+    assert failure.name == "cancelled" and failure.data["errno_name"] == "EINTR"
+    assert_undone(stuck, client)
+
+
+def test_a_call_behind_a_stuck_one_is_not_begun_when_its_time_is_over(stuck, client):
+    data = fails(lambda: client.table_load(name=stuck.upper["name"], targets=[on(stuck.lower, 512)], timeout_ms=200),
+                 "timed_out", name=stuck.upper["name"])
+    assert "not begun" in data["state"]
+    assert state(client.device_status(name=stuck.upper["name"])) == LIVE
+    stuck.end()
+
+
+def test_a_freeze_goes_on_and_what_comes_of_it_is_undone(client, daemon, devices, disk, tmp_path):
+    """A file system on a suspended device cannot be frozen, nor can that be interrupted."""
+    lower = devices.make([linear(disk(65536))])
+    upper = devices.make([on(lower, 131072)])
+    subprocess.run(["mkfs.ext4", "-q", "-F", upper["path"]], timeout=120, check=True)
+    subprocess.run(["mount", upper["path"], tmp_path], timeout=60, check=True)
+    try:
+        (tmp_path / "file").write_bytes(bytes(1 << 20))  # dirty, to be written by the freeze
+        dm.dmsetup("suspend", lower["name"])
+        data = fails(lambda: client.device_suspend(name=upper["name"], flags=["DM_SUSPEND"], timeout_ms=300),
+                     "timed_out", state="still running")
+        (call,) = still_runs(client)
+        assert call["call"] == data["call"] and call["given_up"] and call["name"] == upper["name"]
+        assert is_in_ioctl(daemon, dm.DEV_SUSPEND)
+        assert client.version()
+        dm.dmsetup("resume", lower["name"])
+        wait_until(lambda: not still_runs(client), "the suspend has come to its end")
+        assert dm.field(upper["device"], "suspended") == "Active"
+        assert daemon.said(f"Call {data['call']}, device_suspend")
+    finally:
+        dm.dmsetup("resume", lower["name"])
+        subprocess.run(["umount", tmp_path], timeout=60, check=True)
+
+
+def test_a_remove_is_tried_until_the_last_close(client, other, devices):
+    info = devices.make([line(0, 64, "zero")])
+    with opened(info["path"], os.O_RDONLY):
+        data = fails(lambda: client.device_remove(name=info["name"], retry=True, timeout_ms=300), "device_busy")
+        assert "tried" in data["state"]
+        ident = other.start("device_remove", name=info["name"], retry=True, timeout_ms=60000)
+        wait_until(lambda: still_runs(client, "device_remove"), "it is tried")
+        time.sleep(0.3)
+    removed = other.finish(ident)
+    assert removed["tries"] > 1 and not removed["deferred"]
+    assert info["name"] not in dm.listed()
+    devices.gone(info)
+
+
+STUCK = 100
+
+
+def test_a_hundred_stuck_suspends_leave_the_rest_alone(daemon, client, devices, disk):
+    drive = disk(4096)
+    lower = devices.make([linear(drive)])
+    uppers = [devices.make([on(lower, 64, 64 * index)]) for index in range(STUCK)]
+    dm.dmsetup("suspend", lower["name"])
+    writers = [Task(lambda path=upper["path"]: write(path, 1, pattern(1))) for upper in uppers]
+    for writer in writers:
+        writer.wait_stuck()
+    connections = [Many(daemon.socket) for _ in uppers]
+    for connection, upper in zip(connections, uppers):
+        connection.start("device_suspend", name=upper["name"], flags=["DM_SUSPEND"], timeout_ms=20000)
+    wait_until(lambda: len(still_runs(client)) == STUCK, "all of them wait")
+
+    began = time.monotonic()
+    assert client.version() and len(client.list_devices()["devices"]) > STUCK
+    info = devices.make([line(0, 8, "zero")])
+    client.device_suspend(name=info["name"], flags=["DM_SUSPEND"], timeout_ms=5000)
+    assert state(client.device_resume(name=info["name"], timeout_ms=5000)) == LIVE
+    assert time.monotonic() - began < 15
+    assert len(still_runs(client)) == STUCK
+
+    for connection in connections:
+        assert connection.take()[1].name == "timed_out"
+        connection.close()
+    assert not still_runs(client)
+    assert all(dm.field(upper["device"], "suspended") == "Active" for upper in uppers)
+    dm.dmsetup("resume", lower["name"])
+    assert [writer.end() for writer in writers] == [""] * STUCK
 
 
 def test_a_client_that_leaves_does_not_end_its_call(stuck, client):
@@ -133,6 +251,7 @@ def waiting_calls(info):
         ("device_resume", ref),
         ("device_set_geometry", {**ref, "cylinders": 1, "heads": 1, "sectors": 1, "start": 0}),
         ("table_load", {**ref, "targets": [line(0, 8, "zero")]}),
+        ("table_swap", {**ref, "targets": [line(0, 8, "zero")]}),
         ("table_clear", ref),
         ("table_status", ref),
         ("target_msg", {**ref, "message": "@stats_list"}),
@@ -146,10 +265,59 @@ def test_past_the_limit_of_waiting_calls_the_answer_is_overloaded_at_once(daemon
         with served.client() as late:
             before = dm.listed()
             for method, params in waiting_calls(info):
-                fails(lambda call=method, more=params: late.call(call, **more), "overloaded", limit=1)
+                if method != "device_resume":  # what frees others has as much room again
+                    fails(lambda call=method, more=params: late.call(call, **more), "overloaded", limit=1)
+            assert late.device_resume(name=info["name"])
             assert late.version() and late.device_status(name=info["name"])
             assert dm.listed() == before
         stuck.end()
+
+
+def test_no_call_waits_longer_for_a_worker_than_it_is_told(daemons, client, devices, disk):
+    """There is one, and a suspend that drains has it: what waits is ended by its time, or by somebody."""
+    info = devices.make([line(0, 8, "zero")])
+    with daemons("--workers", 1) as served:
+        stuck = Stuck(served, client, devices, disk)
+        before = dm.listed(), dm.describe(info["device"])
+        with served.client() as late, served.client() as other:
+            for method, params in [*waiting_calls(info), ("lease_list", {})]:
+                if method == "device_resume":
+                    continue  # what frees others has workers of its own
+                if method not in ("list_devices", "lease_list"):  # these are short, and take no time
+                    fails(lambda call=method, more=params: late.call(call, **more, timeout_ms=50), "timed_out")
+                ident = late.start(method, **params)
+                numbers = wait_until(lambda call=method: [
+                    each["call"] for each in other.calls_list()["calls"]
+                    if each["method"] == call and each.get("name") != stuck.upper["name"]], "it waits")
+                assert other.call_cancel(call=numbers[0])["outcome"] == "ended"
+                fails(lambda number=ident: late.finish(number), "cancelled")
+        assert (dm.listed(), dm.describe(info["device"])) == before
+        stuck.end()
+
+
+def test_a_resume_that_drains_for_too_long_is_undone(daemon, client, devices, disk):
+    """With a new table it suspends the device first. The table is in its place again, and may be tried anew."""
+    drive = disk()
+    lower = devices.make([linear(drive, 1024)])
+    upper = devices.make([on(lower, 1024)])
+    dm.dmsetup("suspend", lower["name"])
+    writer = Task(lambda: write(upper["path"], 1, pattern(1)))
+    writer.wait_stuck()
+    client.table_load(name=upper["name"], targets=[on(lower, 1024)])
+    fails(lambda: client.device_resume(name=upper["name"], timeout_ms=300), "timed_out", errno_name="EINTR",
+          ioctl="DM_DEV_SUSPEND")
+    assert state(client.device_status(name=upper["name"])) == LIVE | INACTIVE
+    with daemon.client() as waiter:
+        ident = waiter.start("device_resume", name=upper["name"])
+        wait_until(lambda: is_in_ioctl(daemon, dm.DEV_SUSPEND), "the resume is in the kernel")
+        (call,) = [each for each in client.calls_list()["calls"] if each["method"] == "device_resume"]
+        assert client.call_cancel(call=call["call"])["outcome"] == "interrupted"
+        fails(lambda: waiter.finish(ident), "cancelled", errno_name="EINTR")
+    assert state(client.device_status(name=upper["name"])) == LIVE | INACTIVE
+    dm.dmsetup("resume", lower["name"])
+    assert writer.end() == ""
+    assert state(client.device_resume(name=upper["name"])) == LIVE
+    assert drive.read(8, 8) == pattern(1)
 
 
 def test_a_server_that_ends_finishes_what_runs_and_begins_nothing_new(daemons, client, devices, disk):

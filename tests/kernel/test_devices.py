@@ -101,6 +101,7 @@ def test_what_is_not_there_is_device_not_found_for_every_call(client, ref):
             ("device_wait", None, {"event_nr": 0}),
             ("device_set_geometry", "DM_DEV_SET_GEOMETRY", {"cylinders": 1, "heads": 1, "sectors": 1, "start": 0}),
             ("table_load", "DM_TABLE_LOAD", {"targets": table}),
+            ("table_swap", "DM_TABLE_STATUS", {"targets": table}),
             ("table_clear", "DM_TABLE_CLEAR", {}),
             ("table_status", "DM_TABLE_STATUS", {}),
             ("table_deps", "DM_TABLE_DEPS", {}),
@@ -214,7 +215,7 @@ def test_remove_takes_the_device_away(client, devices, uevents):
     info = devices.make([line(0, 8, "zero")])
     uevents.take(info)
     removal = client.device_remove(name=info["name"])
-    assert removal == {"name": info["name"], "deferred": False, "flags": ["DM_UEVENT_GENERATED"]}
+    assert removal == {"name": info["name"], "deferred": False, "tries": 1, "flags": ["DM_UEVENT_GENERATED"]}
     assert (info["device"]["major"], info["device"]["minor"]) not in dm.listed()
     assert not os.path.exists(info["path"])
     cookies = [properties.get("DM_COOKIE") for action, properties in uevents.take(info) if action == "remove"]
@@ -245,7 +246,7 @@ def test_a_deferred_removal_waits_for_the_last_close(client, devices):
     number = (info["device"]["major"], info["device"]["minor"])
     with opened(info["path"], os.O_RDONLY):
         removal = client.device_remove(name=info["name"], flags=["DM_DEFERRED_REMOVE"])
-        assert removal == {"name": info["name"], "deferred": True, "flags": ["DM_DEFERRED_REMOVE"]}
+        assert removal == {"name": info["name"], "deferred": True, "tries": 1, "flags": ["DM_DEFERRED_REMOVE"]}
         assert "DM_DEFERRED_REMOVE" in client.device_status(name=info["name"])["flags"]
         assert "DEFERRED REMOVE" in dm.text("info", info["name"])
     wait_until(lambda: number not in dm.listed(), "the device goes at its last close")

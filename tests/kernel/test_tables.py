@@ -16,7 +16,7 @@ MANY = 5000
 
 
 def table_of(client, info, *flags):
-    return client.table_status(device=info["device"], flags=[TABLE, *flags])["targets"]
+    return client.table_status(device=info["device"], flags=[TABLE, *flags], show_keys=True)["targets"]
 
 
 # --- load ---

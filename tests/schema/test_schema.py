@@ -24,12 +24,15 @@ ROOT = HERE.parent.parent
 PROTO = ROOT / "proto"
 SOURCE = PROTO / "dmrpc.openrpc.yaml"
 PUBLISHED = PROTO / "dmrpc.openrpc.json"
+CONFIG = PROTO / "dmrpcd.config.yaml"
+COMMITTED = ["proto/dmrpc.openrpc.json", "docs/METHODS.md", "proto/dmrpcd.config.schema.json"]
 META_PACKAGE = HERE / "node_modules" / "@open-rpc" / "meta-schema"
 
 sys.path.insert(0, str(PROTO))
 sys.dont_write_bytecode = True
 
 import generate  # noqa: E402
+from dmrpcgen.config import Config  # noqa: E402
 from dmrpcgen.document import Document, DocumentError  # noqa: E402
 from dmrpcgen.lint import lint  # noqa: E402
 
@@ -143,7 +146,7 @@ def test_example_fits_its_schemas(published, method, pairing):
 @pytest.fixture
 def tree(tmp_path):
     """A copy of the committed files, to spoil."""
-    for name in ("proto/dmrpc.openrpc.json", "docs/METHODS.md"):
+    for name in COMMITTED:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
@@ -154,7 +157,7 @@ def test_committed_files_are_current():
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["proto/dmrpc.openrpc.json", "docs/METHODS.md"])
+@pytest.mark.parametrize("name", COMMITTED)
 @pytest.mark.parametrize("spoil", [
     pytest.param(lambda path: path.write_text(path.read_text() + " "), id="changed"),
     pytest.param(lambda path: path.unlink(), id="missing"),
@@ -199,11 +202,60 @@ def test_a_broken_source_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+# --- the configuration file's form ---
+
+@pytest.fixture(scope="module")
+def config_schema():
+    schema = json.loads((PROTO / "dmrpcd.config.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft7Validator.check_schema(schema)
+    return schema
+
+
+def test_an_editor_is_told_all(config_schema):
+    assert config_schema["$schema"] == "http://json-schema.org/draft-07/schema#" and config_schema["title"]
+    objects = [config_schema, *config_schema["definitions"].values()]
+    for schema in objects:
+        assert schema["description"].endswith(".") and schema["additionalProperties"] is False
+        for name, member in schema["properties"].items():
+            assert "$ref" in member or member["description"].endswith("."), name
+    assert not re.search(r'"x-', json.dumps(config_schema))
+
+
+def test_limits_and_calls_are_those_of_the_interface(config_schema, published):
+    limits = config_schema["definitions"]["ConfigLimits"]["properties"]
+    theirs = published["components"]["schemas"]["Limits"]["properties"]
+    assert list(limits) == list(theirs)
+    for name, limit in limits.items():
+        assert limit == {**{key: value for key, value in theirs[name].items() if key != "x-default"},
+                         "default": theirs[name]["x-default"]}
+    calls = config_schema["definitions"]["ConfigRule"]["properties"]["what"]["items"]["enum"]
+    assert calls == ["read", "write", "admin"] + sorted(method["name"] for method in published["methods"])
+
+
+@pytest.mark.parametrize("old, new, said", [
+    ("maxItems: 1024", "nothing: 1024", "Config: maxItems is missing"),
+    ("#/definitions/ConfigWho", "#/definitions/Nix", "ConfigRule: #/definitions/Nix is nothing"),
+    ("        maxLength: 107\n", "", "Config: maxLength is missing"),
+    ("minimum: 0, maximum: 4294967294", "minimum: 0", "ConfigWho: maximum is missing"),
+    ("    additionalProperties: false\n", "", "Config: additionalProperties is missing"),
+    ("type: boolean\n", "type: flag\n", "ConfigRule: type is missing, or none that the decoder knows"),
+])
+def test_a_broken_form_writes_nothing(tmp_path, old, new, said):
+    broken = tmp_path / "broken.yaml"
+    text = CONFIG.read_text(encoding="utf-8")
+    assert old in text
+    broken.write_text(text.replace(old, new, 1))
+    result = run("--config", broken, "--c", tmp_path / "out")
+    assert result.returncode == 1 and result.stderr == f"broken.yaml: {said}\n"
+    assert not (tmp_path / "out").exists()
+
+
 # --- the C tables, as text; that they compile and work is the server's tests' business ---
 
 @pytest.fixture(scope="module")
 def c_files():
-    return generate.make_c(Document(SOURCE.read_text(encoding="utf-8"), SOURCE.name))
+    document = Document(SOURCE.read_text(encoding="utf-8"), SOURCE.name)
+    return generate.make_c(document, Config(CONFIG.read_text(encoding="utf-8"), CONFIG.name, document))
 
 
 def test_methods_are_sorted_for_binary_search(c_files, published):
@@ -255,6 +307,8 @@ def test_every_method_error_and_flag_is_in_the_manual(published):
         assert f"\n### {name}\n" in text
     for name in published["components"]["schemas"]["DmFlag"]["enum"]:
         assert f"| `{name}` |" in text
+    assert "A record: [AuditRecord](#type-auditrecord)." in text
+    assert all(f"*Example: {example['name']}*" in text for example in published["x-audit"]["examples"])
 
 
 # --- the lint ---
@@ -273,6 +327,12 @@ def schema(document, name):
 
 def metric(document, name, member):
     return schema(document, name)["properties"][member]["x-metric"]
+
+
+def declaring(document, error):
+    """The names of the methods that declare an error."""
+    reference = {"$ref": f"#/components/errors/{error}"}
+    return [method["name"] for method in document["methods"] if reference in method["errors"]]
 
 
 def drop_error(document, method_name, name):
@@ -389,8 +449,9 @@ MUTATIONS = {
     "error without explanation": (lambda d: d["x-errors"].pop("no_table"), "x-errors does not explain it"),
     "explanation without error": (lambda d: d["x-errors"].update(
         gone={"description": "Gone.", "action": "Nothing."}), "components.errors has no such error"),
-    "reserved error declared": (lambda d: add_error(d, "version", "cancelled"), "cancelled is reserved"),
-    "error that nobody declares": (lambda d: drop_error(d, "device_wait", "timed_out"), "no method declares it"),
+    "reserved error declared": (lambda d: d["x-errors"]["cancelled"].update(reserved=True), "cancelled is reserved"),
+    "error that nobody declares": (lambda d: [drop_error(d, name, "cancelled") for name in declaring(d, "cancelled")],
+                                   "no method declares it"),
     "invalid_params not declared": (lambda d: drop_error(d, "version", "invalid_params"),
                                     "invalid_params is not declared"),
     "worker without shutting_down": (lambda d: drop_error(d, "table_load", "shutting_down"),
@@ -460,6 +521,12 @@ MUTATIONS = {
                                          "is not of type 'array'"),
     "example result by another name": (lambda d: method(d, "version")["examples"][0]["result"].update(name="it"),
                                        "the result is called version"),
+    "record with a misspelt member": (lambda d: d["x-audit"]["examples"][0]["record"].update(methd="x"),
+                                      "x-audit.examples[A device was renamed]: Additional properties"),
+    "record without a number": (lambda d: d["x-audit"]["examples"][0]["record"].pop("seq"),
+                                "'seq' is a required property"),
+    "record whose member has no bounds": (lambda d: schema(d, "AuditRecord")["properties"]["lost"].pop("maximum"),
+                                          "the integer has no minimum and maximum"),
 }
 
 

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import select
 import signal
 import socket
@@ -16,6 +17,8 @@ import struct
 import subprocess
 import termios
 import time
+
+import journal
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TIMEOUT = 30.0  # seconds; no test waits longer for one reply unless it says so
@@ -87,12 +90,10 @@ class Client:
 
     def read_all(self):
         """Everything until the server closes."""
-        data, self.buffer = self.buffer, b""
-        while True:
-            more = self.socket.recv(65536)
-            if not more:
-                return data
-            data += more
+        pieces, self.buffer = [self.buffer], b""
+        while more := self.socket.recv(65536):
+            pieces.append(more)
+        return b"".join(pieces)
 
     def request(self, method, params=None, ident=0):
         request = {"jsonrpc": "2.0", "id": ident, "method": method}
@@ -131,11 +132,17 @@ class Client:
 class Daemon:
     """A dmrpcd of this build, on a socket of its own in `folder`."""
 
-    def __init__(self, folder, *args, simulate=True, env=None):
+    recorded = None  # a list, if the test run collects the records of the audit
+
+    def __init__(self, folder, *args, simulate=True, env=None, within=()):
+        """`within` is a command that runs it, as the same process."""
         self.folder = pathlib.Path(folder)
         self.socket = self.folder / "dmrpcd.sock"
-        self.stderr = (self.folder / "dmrpcd.err").open("w+b")
-        command = [str(build_dir() / "server" / "dmrpcd"), "--socket", str(self.socket)]
+        # Another daemon of this folder may still write to it: each line goes to the end.
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        self.stderr = os.fdopen(os.open(self.folder / "dmrpcd.err", flags, 0o644), "r+b", buffering=0)
+        command = [*(within or journal.hidden(folder)), str(build_dir() / "server" / "dmrpcd")]
+        command += ["--socket", str(self.socket)]
         command += ["--simulate"] if simulate else []
         command += [str(arg) for arg in args]
         self.process = subprocess.Popen(
@@ -159,9 +166,30 @@ class Daemon:
         return Client(self.socket, timeout)
 
     def log(self):
-        self.stderr.flush()
-        self.stderr.seek(0)
-        return self.stderr.read().decode(errors="replace")
+        fd = self.stderr.fileno()  # whose place is the daemon's, too: it stays where it is
+        return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace")
+
+    def said(self, text, timeout=TIMEOUT):
+        """Is it in the log, now or soon? The log has a thread of its own, and may be behind."""
+        deadline = time.monotonic() + timeout
+        while text not in self.log() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return text in self.log()
+
+    def audit(self):
+        """The records of the audit that are lines of the log by now."""
+        return [json.loads(line) for line in self.log().splitlines(keepends=True) if re.match(r"\{.*\n", line)]
+
+    def audited(self, count=1, **wanted):
+        """The records that have all these members, when there are as many as there must be."""
+        def found():
+            return [each for each in self.audit() if wanted.items() <= each.items()]
+        deadline = time.monotonic() + TIMEOUT
+        while len(found()) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        records = found()
+        assert len(records) == count, f"{len(records)} records of {wanted}: {self.log()}"
+        return records
 
     def kill(self):
         if self.process.poll() is None:
@@ -187,4 +215,6 @@ class Daemon:
             self.stop()
         else:
             self.kill()
+        if Daemon.recorded is not None:
+            Daemon.recorded += self.audit()
         self.stderr.close()

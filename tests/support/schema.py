@@ -50,6 +50,17 @@ class Document:
         unknown = set(error["data"]) - set(self.root["components"]["schemas"]["ErrorData"]["properties"])
         return (fault and fault.message) or (unknown and f"undeclared members {sorted(unknown)}") or None
 
+    def record_fault(self, record):
+        """What is wrong with a record of the audit, or None."""
+        ref = self.root["x-audit"]["record"]
+        fault = jsonschema.exceptions.best_match(self._validator("audit", ref).iter_errors(record))
+        unknown = set(record) - set(self.root["components"]["schemas"]["AuditRecord"]["properties"])
+        return (fault and fault.message) or (unknown and f"undeclared members {sorted(unknown)}") or None
+
+    def record_faults(self, records):
+        """One line for each fault among records."""
+        return sorted({f"{fault}: {record}" for record in records if (fault := self.record_fault(record))})
+
     def faults(self, recorded):
         """One line for each fault among (method, reply) pairs."""
         lines = []

@@ -34,8 +34,11 @@ def client(daemon):
 
 @pytest.fixture(scope="session", autouse=True)
 def recorded():
-    """Every reply of every test is held against the schema when the last test has run."""
-    dmrpc.Client.recorded = []
+    """Every reply of every test, and every record, is held against the schema when the last test has run."""
+    dmrpc.Client.recorded, dmrpc.Daemon.recorded = [], []
     yield dmrpc.Client.recorded
-    faults = schema.Document().faults(dmrpc.Client.recorded)
+    document = schema.Document()
+    faults = document.faults(dmrpc.Client.recorded)
     assert not faults, "replies that the schema does not allow:\n" + "\n".join(faults)
+    faults = document.record_faults(dmrpc.Daemon.recorded)
+    assert not faults, "records of the audit that it does not allow:\n" + "\n".join(faults)

@@ -190,6 +190,8 @@ def test_paths(http_client):
     root = http_client.ask(get("/"), "GET")
     assert root.status == 200
     for line in re.findall(r"^GET +(/\S+)", root.body.decode(), re.MULTILINE):
+        if line == "/events":  # has no end: test_events.py
+            continue
         reply = http_client.ask(get(line), "GET")
         assert reply.status == 200 and reply.body, line
     assert http_client.ask(get("/healthz"), "GET").body == b"ok\n"

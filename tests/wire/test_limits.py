@@ -19,7 +19,7 @@ SLACK = 4096  # two calls of server_stats hold not quite the same themselves
 OTHER = {
     "request_bytes": 2048, "depth": 7, "values": 99, "batch": 3, "reply_bytes": 8192, "total_bytes": 2 << 20,
     "connections": 9, "connections_per_user": 8, "unsent_bytes": 5000, "stall_seconds": 3, "workers": 2,
-    "queued_calls": 17}
+    "queued_calls": 17, "waits": 18, "subscriptions": 19, "event_bytes": 4097, "lease_seconds": 20}
 
 
 def option(name):
@@ -213,7 +213,7 @@ def test_refused_connections_are_bounded_and_go(tmp_path):
         before = len(os.listdir(folder))
         extras = [daemon.client() for _ in range(300)]  # they never close, nor read
         place.version()
-        assert len(os.listdir(folder)) <= before + 64
+        assert len(os.listdir(folder)) <= before + 64 + 1  # one more is being turned away just now
         assert place.version()
         until(lambda: len(os.listdir(folder)) <= before)
         for client in [place, *extras]:
@@ -295,6 +295,7 @@ def test_unsent_bytes(tmp_path):
             until(lambda: held(other) > 4096)
             time.sleep(0.3)  # time enough to answer them all, were there no limit
             assert held(other) < 1 << 20  # the replies together are 40 MB
+            assert dmrpc.is_sanitized() or other.server_info()["memory"]["resident_bytes"] < 30 << 20
         client.socket.shutdown(socket.SHUT_WR)
         lines = client.read_all().splitlines()
         assert [json.loads(line)["id"] for line in lines] == list(range(count))

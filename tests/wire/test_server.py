@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon as a process: start, socket, limits, access, end."""
 
+import contextlib
 import grp
 import json
 import os
-import pathlib
 import shutil
 import signal
 import socket
@@ -15,6 +15,7 @@ import time
 import pytest
 
 import dmrpc
+from others import another, ask_as
 
 ZERO = {"start": 0, "length": 2048, "type": "zero", "params": ""}
 
@@ -22,6 +23,13 @@ ZERO = {"start": 0, "length": 2048, "type": "zero", "params": ""}
 def run(*args, timeout=20):
     command = [str(dmrpc.build_dir() / "server" / "dmrpcd"), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def wait_for(holds, timeout=20):
+    until = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 # --- command line ---
@@ -119,6 +127,136 @@ def test_a_socket_that_is_no_longer_ours_stays(tmp_path):
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(str(daemon.socket))
     assert daemon.socket.exists()
+
+
+# --- a daemon that holds the path and does not answer ---
+
+@contextlib.contextmanager
+def stopped(daemon):
+    """It holds its lock and takes connections, and no more: as one that was killed and cannot die."""
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".err"))
+
+
+def test_the_path_of_one_that_does_not_answer_is_taken_over(tmp_path):
+    group = grp.getgrgid(os.getgid()).gr_name
+    with dmrpc.Daemon(tmp_path) as old, old.client() as client:
+        client.device_create(name="old")
+        with stopped(old):
+            began = time.monotonic()
+            with dmrpc.Daemon(tmp_path, "--group", group) as new:
+                # wait_ready may have met the old one's socket, which takes connections.
+                wait_for(lambda: "Serving" in new.log())
+                assert 0.9 < time.monotonic() - began < 5
+                assert f"taken over from process {old.process.pid}," in new.log()
+                status = new.socket.stat()
+                assert stat.S_IMODE(status.st_mode) == 0o660 and status.st_gid == os.getgid()
+                with new.client() as other:
+                    assert other.list_devices()["devices"] == []
+                    third = run("--simulate", "--socket", new.socket)
+                    assert third.returncode == 1 and "Another dmrpcd serves it" in third.stderr
+                    # The old one goes on, for those who have it, and takes nothing from the new one at its end.
+                    old.process.send_signal(signal.SIGCONT)
+                    assert client.device_status(name="old")
+                    old.stop()
+                    assert other.version() and files(tmp_path) == ["dmrpcd.sock", "dmrpcd.sock.lock"]
+                with new.client() as other:
+                    assert other.version()
+                assert "Another dmrpcd serves it" in run("--simulate", "--socket", new.socket).stderr
+            assert files(tmp_path) == ["dmrpcd.sock.lock"]
+
+
+def test_there_is_a_socket_all_along(tmp_path):
+    with dmrpc.Daemon(tmp_path) as old, stopped(old):
+        process = subprocess.Popen(
+            [str(dmrpc.build_dir() / "server" / "dmrpcd"), "--simulate", "--socket", str(old.socket)],
+            stderr=subprocess.DEVNULL)
+        inodes = set()
+        until = time.monotonic() + 10
+        while len(inodes) < 2 and time.monotonic() < until:
+            inodes.add(old.socket.stat().st_ino)
+        assert len(inodes) == 2
+        with old.client() as client:
+            assert client.version()  # the new one's
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_of_several_at_once_one_takes_over(tmp_path):
+    with dmrpc.Daemon(tmp_path) as old, stopped(old):
+        command = [str(dmrpc.build_dir() / "server" / "dmrpcd"), "--simulate", "--socket", str(old.socket)]
+        processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(8)]
+        wait_for(lambda: sum(process.poll() is None for process in processes) == 1)
+        (winner,) = [process for process in processes if process.poll() is None]
+        for process in processes:
+            if process is not winner:
+                said = process.communicate()[1]
+                assert process.returncode == 1 and len(said.splitlines()) == 1 and "nother dmrpcd" in said
+        wait_for(lambda: "Serving" in winner.stderr.readline())
+        with old.client() as client:
+            assert client.server_info()["pid"] == winner.pid
+        winner.terminate()
+        assert winner.wait(20) == 0
+        winner.communicate()
+        assert files(tmp_path) == ["dmrpcd.sock.lock"]
+
+
+def test_of_several_at_once_one_starts(tmp_path):
+    command = [str(dmrpc.build_dir() / "server" / "dmrpcd"), "--simulate", "--socket", str(tmp_path / "s")]
+    for _ in range(5):
+        processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+        wait_for(lambda left=processes: sum(process.poll() is None for process in left) == 1)
+        (winner,) = [process for process in processes if process.poll() is None]
+        wait_for(lambda one=winner: "Serving" in one.stderr.readline())
+        with dmrpc.Client(tmp_path / "s") as client:
+            assert client.server_info()["pid"] == winner.pid
+        winner.terminate()
+        assert winner.wait(20) == 0
+        for process in processes:
+            process.communicate()
+
+
+def test_a_busy_one_is_not_taken_over(tmp_path):
+    """All workers wait, and there are too many connections: it answers all the same."""
+    with dmrpc.Daemon(tmp_path, "--workers", 1, "--connections-per-user", 3) as daemon, daemon.client() as client:
+        client.simulate_fault_add(ioctl="DM_LIST_DEVICES", block_ms=3000)
+        client.start("list_devices")
+        client.drained()
+        with daemon.client(), daemon.client():
+            for _ in range(2):
+                result = run("--simulate", "--socket", daemon.socket)
+                assert result.returncode == 1 and "Another dmrpcd serves it" in result.stderr
+        assert "devices" in client.finish(client.count)
+
+
+def test_one_that_ends_meanwhile_is_waited_for(tmp_path):
+    """Its socket is gone already, and its last call not over yet."""
+    with dmrpc.Daemon(tmp_path) as old, old.client() as client, old.client() as other:
+        other.simulate_fault_add(ioctl="DM_LIST_DEVICES", block_ms=500)
+        client.start("list_devices")
+        client.drained()
+        old.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: not old.socket.exists())
+        with dmrpc.Daemon(tmp_path) as new, new.client() as third:
+            assert third.version()
+            assert "taken over" not in new.log()
+            assert old.process.wait(20) == 0
+
+
+def test_a_file_that_is_no_socket_is_not_replaced_by_a_take_over(tmp_path):
+    with dmrpc.Daemon(tmp_path) as old, stopped(old):
+        old.socket.unlink()
+        old.socket.write_text("mine")
+        result = run("--simulate", "--socket", old.socket)
+        assert result.returncode == 1 and "move it away" in result.stderr
+        assert old.socket.read_text() == "mine"
 
 
 def test_too_long_a_path_is_1(tmp_path):
@@ -236,32 +374,6 @@ def test_limit_of_connections_per_user(tmp_path):
             client.close()
 
 
-def test_limit_of_unsent_bytes(tmp_path):
-    """Who does not read is not read from: the daemon holds little, and all is answered in the end."""
-    with dmrpc.Daemon(tmp_path, "--unsent-bytes", 4096) as daemon, daemon.client() as client:
-        request = b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}'
-        client.send(request * 400)
-        time.sleep(0.3)  # time enough to answer them all, were there no limit
-        status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
-        held = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
-        assert dmrpc.is_sanitized() or held < 30000  # KiB; the replies together are 30 MB
-        client.socket.shutdown(socket.SHUT_WR)
-        assert client.read_all().count(b"\n") == 400
-
-
-def test_limit_of_stalls(tmp_path):
-    with dmrpc.Daemon(tmp_path, "--stall-seconds", 1, "--unsent-bytes", 4096) as daemon:
-        with daemon.client() as client:
-            client.send(b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}' * 100)
-            time.sleep(2.5)  # the peer that reads nothing
-            data = b""
-            try:
-                data = client.read_all()
-            except ConnectionResetError:
-                pass
-            assert data.count(b"\n") < 100
-
-
 def test_limit_of_all_memory(tmp_path):
     with dmrpc.Daemon(tmp_path, "--total-bytes", 1 << 20) as daemon, daemon.client() as client:
         client.send(b'{"jsonrpc":"2.0","id":1,"method":"version","x":"')
@@ -286,21 +398,10 @@ def test_others_may_only_read(tmp_path):
         os.chmod(daemon.socket, 0o666)
         for folder in [tmp_path, *tmp_path.parents][:3]:
             os.chmod(folder, 0o755)
-        script = (
-            "import json,socket,sys\n"
-            "s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
-            "s.sendall(sys.argv[2].encode()); s.shutdown(socket.SHUT_WR)\n"
-            "print(s.makefile().read())\n")
-        calls = ('{"jsonrpc":"2.0","id":1,"method":"device_status","params":{"name":"d"}}'
-                 '{"jsonrpc":"2.0","id":2,"method":"device_remove","params":{"name":"d"}}'
-                 '{"jsonrpc":"2.0","method":"device_remove","params":{"name":"d"}}'
-                 '{"jsonrpc":"2.0","id":3,"method":"table_status","params":{"name":"d"}}'
-                 '{"jsonrpc":"2.0","id":4,"method":"remove_all","params":{"confirm":true}}')
-        out = subprocess.run(
-            ["setpriv", f"--reuid={other}", f"--regid={other}", "--clear-groups", "/usr/bin/python3", "-c",
-             script, str(daemon.socket), calls], capture_output=True, text=True, check=True).stdout
-        replies = [json.loads(line) for line in out.split("\n") if line]
-        assert [reply["id"] for reply in replies] == [1, 2, 3, 4]
+        calls = [("device_status", {"name": "d"}), ("device_remove", {"name": "d"}),
+                 ("table_status", {"name": "d"}), ("remove_all", {"confirm": True})]
+        replies = ask_as(daemon, another(other), *calls)
+        assert [reply["id"] for reply in replies] == [0, 1, 2, 3]
         assert "result" in replies[0] and "result" in replies[2]
         for refused in (replies[1], replies[3]):
             assert refused["error"]["data"]["error"] == "permission_denied"

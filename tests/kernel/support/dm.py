@@ -47,10 +47,23 @@ COLUMNS = ("major", "minor", "open", "segments", "events", "tables_loaded", "sus
 SEPARATOR = "\x1f"
 
 
+def info(*which):
+    return text("info", "-c", "--noheadings", "--separator", SEPARATOR, "-o", ",".join(COLUMNS), *which)
+
+
 def describe(device):
     """What dmsetup says of a device, in the words of a DeviceInfo (as far as both say it)."""
-    output = text("info", "-c", "--noheadings", "--separator", SEPARATOR, "-o", ",".join(COLUMNS), *by_number(device))
-    row = dict(zip(COLUMNS, output.removesuffix("\n").split(SEPARATOR)))
+    return in_our_words(info(*by_number(device)).removesuffix("\n"))
+
+
+def described():
+    """The same of all devices, by name; of such as have plain names."""
+    rows = [in_our_words(row) for row in info().splitlines() if SEPARATOR in row]
+    return {row["name"]: row for row in rows}
+
+
+def in_our_words(output):
+    row = dict(zip(COLUMNS, output.split(SEPARATOR)))
     flags = set()
     if row["readonly"] == "Read-only":
         flags.add("DM_READONLY")
@@ -91,6 +104,19 @@ def lines(kind, device, *options):
         if each:
             start, length, target, params = LINE.match(each).groups()
             found.append({"start": int(start), "length": int(length), "type": target, "params": params})
+    return found
+
+
+def tables(*options):
+    """`dmsetup table` of all devices as TargetLines, by name; of such as have plain names."""
+    found = {}
+    for each in text("table", *options).splitlines():
+        name, colon, rest = each.partition(":")
+        if colon:
+            found.setdefault(name, [])
+            if rest.strip():
+                start, length, target, params = LINE.match(rest.strip()).groups()
+                found[name].append({"start": int(start), "length": int(length), "type": target, "params": params})
     return found
 
 

@@ -22,6 +22,9 @@ class Trace:
         assert platform.machine() == "x86_64", "the probe names this machine's registers"
         if not (FOLDER / "kprobe_events").exists():
             subprocess.run(["mount", "-t", "tracefs", "tracefs", str(FOLDER)], timeout=30, check=True)
+        # Names of programs, which are not wanted, come from probes of the scheduler: to patch those in and out while it
+        # runs has hung an emulated machine.
+        self.put("options/record-cmd", "0")
         self.put("kprobe_events", PROBE)
         self.put("events/dmrpc/ioctl/enable", "1")
         self.put("trace", "")
