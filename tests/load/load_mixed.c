@@ -36,6 +36,7 @@ enum kind {
     RESUME,
     STALL,
     WAIT,
+    CALLS,
     CANCEL,
     SUBSCRIBE,
     KINDS
@@ -65,7 +66,7 @@ struct load {
     uint64_t random, id;
     size_t answered, wanted, cuts, lost; /* lost: owed to connections that were cut */
     size_t events, cancelled, timed_out;
-    uint64_t call; /* the last number that was seen */
+    uint64_t call; /* one that has not ended, as far as is known; 0: none is known */
 };
 
 static void open_connection(struct load *load, struct connection *c)
@@ -112,13 +113,20 @@ static void put_batch(struct connection *c, uint64_t id)
     put(c, ",5]");
 }
 
-/* Of a call that runs just now, perhaps: a bit later than the last one that an error told of. */
-static void put_cancel(const struct load *load, struct connection *c, const struct expected *e)
+/* Asks what runs or waits, or cancels what the latest answer told of. */
+static void put_cancel(struct load *load, struct connection *c, struct expected *e)
 {
+    if (load->call == 0) {
+        e->kind = CALLS;
+        put(c, "{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64 ",\"method\":\"calls_list\"}", e->id);
+        return;
+    }
     put(c,
         "{\"jsonrpc\":\"2.0\",\"id\":%" PRIu64
         ",\"method\":\"call_cancel\",\"params\":{\"call\":%" PRIu64 "}}",
-        e->id, load->call + e->device % 32);
+        e->id, load->call);
+    e->kind = CANCEL;
+    load->call = 0;
 }
 
 static void add_request(struct load *load, struct connection *c)
@@ -133,6 +141,7 @@ static void add_request(struct load *load, struct connection *c)
     struct expected e = {.kind = (enum kind)(random % KINDS),
                          .id = load->id,
                          .device = (unsigned)(random >> 32) % DEVICES};
+    bool is_long = random >> 61 == 0; /* enough for a cancellation to find it */
 
     load->id += 2;
     if (e.kind == SUBSCRIBE && c->subscribed) {
@@ -157,7 +166,8 @@ static void add_request(struct load *load, struct connection *c)
         break;
     case SUSPEND:
         put_call(c, &e, "device_suspend",
-                 ",\"flags\":[\"DM_SUSPEND\"],\"timeout_ms\":5,\"resume_after_ms\":20");
+                 is_long ? ",\"flags\":[\"DM_SUSPEND\"],\"timeout_ms\":100,\"resume_after_ms\":20"
+                         : ",\"flags\":[\"DM_SUSPEND\"],\"timeout_ms\":5,\"resume_after_ms\":20");
         break;
     case RESUME: /* of a table that waits for I/O as well */
         put_call(c, &e, "device_resume", ",\"timeout_ms\":5");
@@ -166,8 +176,11 @@ static void add_request(struct load *load, struct connection *c)
         put_call(c, &e, "simulate_stall", random >> 60 == 0 ? ",\"drain\":true" : "");
         break;
     case WAIT:
-        put_call(c, &e, "device_wait", ",\"event_nr\":0,\"timeout_ms\":3");
+        put_call(c, &e, "device_wait",
+                 is_long ? ",\"event_nr\":0,\"timeout_ms\":200"
+                         : ",\"event_nr\":0,\"timeout_ms\":3");
         break;
+    case CALLS:
     case CANCEL:
         put_cancel(load, c, &e);
         break;
@@ -241,12 +254,23 @@ static struct expected take_expected(struct connection *c, const char *line)
     return e;
 }
 
-static void count(struct load *load, const char *line)
+/* Of those in the list the one that began last: it has most of its time before it. */
+static uint64_t last_call(const char *line)
 {
-    const char *call = strstr(line, "\"call\":");
+    static const char key[] = "\"call\":";
+    uint64_t last = 0;
 
-    if (call) {
-        load->call = strtoull(call + strlen("\"call\":"), NULL, 10);
+    while ((line = strstr(line, key))) {
+        line += strlen(key);
+        last = strtoull(line, NULL, 10);
+    }
+    return last;
+}
+
+static void count(struct load *load, const struct expected *e, const char *line)
+{
+    if (e->kind == CALLS) {
+        load->call = last_call(line);
     }
     load->cancelled += strstr(line, "\"error\":\"cancelled\"") != NULL;
     load->timed_out += strstr(line, "\"error\":\"timed_out\"") != NULL;
@@ -263,7 +287,7 @@ static void take_line(struct load *load, struct connection *c)
     }
     const struct expected e = take_expected(c, c->line);
     check(&e, c->line);
-    count(load, c->line);
+    count(load, &e, c->line);
 }
 
 static void take_lines(struct load *load, struct connection *c)
