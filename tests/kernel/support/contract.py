@@ -99,6 +99,16 @@ class Contract:
     def tell(fault):
         return f" at /{'/'.join(map(str, fault.absolute_path))}: {fault.message}"
 
+    def save(self, path):
+        seen = {"replies": self.replies, "errors": [[*key, count] for key, count in self.errors.items()]}
+        path.write_text(json.dumps(seen), encoding="utf-8")
+
+    def add(self, path):
+        """What another one has saved comes to what this one has seen."""
+        seen = json.loads(path.read_text(encoding="utf-8"))
+        self.replies.update(seen["replies"])
+        self.errors.update({(method, error): count for method, error, count in seen["errors"]})
+
     def never_answered(self):
         return sorted(name for name in self.methods if not self.replies[name])
 
