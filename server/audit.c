@@ -94,10 +94,10 @@ static bool is_peer(const struct audit_peer *one, const struct audit_peer *other
 }
 
 /* Now, since the process may be gone when the call has ended; once for each connection. */
-static void ask_unit(struct call *call)
+static void ask_unit(struct dispatcher *dispatcher, const struct peer *who)
 {
-    const struct audit_peer peer = {.pid = call->peer.pid, .connection = call->peer.connection};
-    struct audit_peer *told = &call->dispatcher->audit.told[slot_of(&peer)];
+    const struct audit_peer peer = {.pid = who->pid, .connection = who->connection};
+    struct audit_peer *told = &dispatcher->audit.told[slot_of(&peer)];
     struct entry hint = {.is_hint = true, .peer = peer};
 
     if (peer.connection == 0 || !is_peer(told, &peer)) {
@@ -120,7 +120,7 @@ void audit_begun(struct call *call)
     }
     copy(subject->new_name, sizeof(subject->new_name), param(call, "new_name"));
     subject->flags = flags_of(json_object_get(call->params_json, "flags"));
-    ask_unit(call);
+    ask_unit(call->dispatcher, &call->peer);
 }
 
 static void add_type(struct audit_subject *subject, const char *type)
@@ -189,17 +189,20 @@ static void note_failure(struct entry *entry, const struct failure *failure)
     copy(entry->text, sizeof(entry->text), failure->data.state);
 }
 
+static void note_peer(struct entry *entry, const struct peer *peer)
+{
+    entry->peer = (struct audit_peer){.pid = peer->pid, .connection = peer->connection};
+    entry->has_peer = entry->has_gid = true;
+    entry->uid = peer->uid;
+    entry->gid = peer->gid;
+}
+
 static void record_call(struct call *call, const struct failure *failure, const char *kind,
                         const char *outcome)
 {
     struct entry entry = {
         .kind = kind,
         .outcome = outcome,
-        .peer = {.pid = call->peer.pid, .connection = call->peer.connection},
-        .has_peer = true,
-        .has_gid = true,
-        .uid = call->peer.uid,
-        .gid = call->peer.gid,
         .call = call->number,
         .by = atomic_load(&call->life.by),
         .method = call->method,
@@ -210,6 +213,7 @@ static void record_call(struct call *call, const struct failure *failure, const 
         .duration_us = (stats_clock() - call->life.came) / 1000,
     };
 
+    note_peer(&entry, &call->peer);
     note_failure(&entry, failure);
     hand_over(call->dispatcher, &entry);
 }
@@ -249,6 +253,20 @@ void audit_ended(struct call *call, const struct failure *failure)
         note_device(call);
     }
     record_call(call, failure, "call", outcome);
+}
+
+void audit_refused(struct dispatcher *dispatcher, const struct peer *peer, const char *method)
+{
+    struct entry entry = {
+        .kind = "call",
+        .outcome = "refused",
+        .method = method_find(method),
+        .error = error_table[ERROR_PERMISSION_DENIED].name,
+    };
+
+    ask_unit(dispatcher, peer);
+    note_peer(&entry, peer);
+    hand_over(dispatcher, &entry);
 }
 
 void audit_ended_late(struct call *call)

@@ -23,6 +23,7 @@
 struct call;
 struct dispatcher;
 struct failure;
+struct peer;
 
 enum { AUDIT_TYPES = 8, AUDIT_WORD_MAX = 24, AUDIT_PEERS = 64, AUDIT_UNIT_MAX = 255 };
 
@@ -73,6 +74,10 @@ void audit_found(struct call *call, const struct dmi_info *info);
 
 /* It has ended, with `failure` where its id says so; or it was given up. */
 void audit_ended(struct call *call, const struct failure *failure);
+
+/* What `method` answers was refused to a peer who asked for it without a call, as HTTP's GET does.
+ */
+void audit_refused(struct dispatcher *dispatcher, const struct peer *peer, const char *method);
 
 /* A call that had been given up has ended. */
 void audit_ended_late(struct call *call);

@@ -481,8 +481,9 @@ static bool may_call(const struct exchange *exchange, const char *method)
     return access_allows(dispatcher_of(exchange)->rules, &exchange->client->peer, method);
 }
 
-static enum MHD_Result queue_denied(struct exchange *exchange)
+static enum MHD_Result queue_denied(struct exchange *exchange, const char *method)
 {
+    audit_refused(dispatcher_of(exchange), &exchange->client->peer, method);
     return queue_static(exchange, MHD_HTTP_FORBIDDEN, "text/plain; charset=utf-8",
                         "No rule allows this user to read that: access_explain tells more.\n");
 }
@@ -518,7 +519,7 @@ static enum MHD_Result answer_events(struct exchange *exchange)
     struct query query = {0};
 
     if (!may_call(exchange, "events_subscribe")) {
-        return queue_denied(exchange);
+        return queue_denied(exchange, "events_subscribe");
     }
     (void)MHD_get_connection_values(exchange->connection, MHD_GET_ARGUMENT_KIND, on_argument,
                                     &query);
@@ -576,7 +577,7 @@ static enum MHD_Result answer_metrics(struct exchange *exchange)
     struct out out;
 
     if (!may_call(exchange, "server_stats")) {
-        return queue_denied(exchange);
+        return queue_denied(exchange, "server_stats");
     }
     stats_read(dispatcher_of(exchange), &stats);
     out_init(&out, SIZE_MAX, budget_of(exchange));
@@ -589,7 +590,7 @@ static enum MHD_Result answer_metrics(struct exchange *exchange)
 static enum MHD_Result answer_openrpc(struct exchange *exchange)
 {
     if (!may_call(exchange, "rpc.discover")) {
-        return queue_denied(exchange);
+        return queue_denied(exchange, "rpc.discover");
     }
     return queue_static(exchange, MHD_HTTP_OK, "application/json", openrpc_document);
 }

@@ -229,6 +229,32 @@ static void test_a_refusal_of_what_reads(void **state)
     json_decref(records);
 }
 
+/* Of what is asked for without a call. */
+static void test_a_refusal_without_a_call(void **state)
+{
+    struct rig *rig = *state;
+    const struct peer peer = {.pid = 7, .uid = 12, .gid = 13};
+
+    unit = "curl.scope";
+    start(rig);
+    audit_refused(&rig->dispatcher, &peer, "server_stats");
+    json_t *records = finish();
+
+    assert_int_equal(json_array_size(records), 1);
+    assert_text(records, 0, "kind", "call");
+    assert_text(records, 0, "outcome", "refused");
+    assert_text(records, 0, "error", "permission_denied");
+    assert_text(records, 0, "method", "server_stats");
+    assert_text(records, 0, "effect", "read");
+    assert_text(records, 0, "unit", "curl.scope");
+    assert_number(records, 0, "pid", 7);
+    assert_number(records, 0, "uid", 12);
+    assert_number(records, 0, "gid", 13);
+    assert_none(records, 0, "call");
+    assert_int_equal(units_asked, 1);
+    json_decref(records);
+}
+
 /* A caller that is refused may send anything. */
 static void test_strings_that_are_none_or_too_long(void **state)
 {
@@ -585,6 +611,7 @@ int main(void)
         T(test_a_change_and_a_failure),
         T(test_refusals),
         T(test_a_refusal_of_what_reads),
+        T(test_a_refusal_without_a_call),
         T(test_strings_that_are_none_or_too_long),
         T(test_secrets),
         T(test_many_types),

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -537,13 +538,15 @@ def test_events_show_what_may_be_seen(place):
 def test_who_may_not_subscribe_does_not(place):
     with place.listener("vol") as client:
         refusal(client, "events_subscribe")
-    with open_stream(place, "nobody") as stream:
-        assert stream.readline().split()[1] == b"403"
-    for path in ("/metrics", "/openrpc.json"):
+    for path, method in (("/events", "events_subscribe"), ("/metrics", "server_stats"), ("/openrpc.json", "rpc.discover")):
         with open_stream(place, "nobody", path) as stream:
             assert stream.readline().split()[1] == b"403"
+        (record,) = place.daemon.audited(uid=65534, method=method)
+        assert record["kind"] == "call" and record["outcome"] == "refused" and record["error"] == NO
+        assert record["effect"] == "read" and record["pid"] != os.getpid() and "call" not in record
         with open_stream(place, "watcher", path) as stream:
             assert stream.readline().split()[1] == b"200"
+    place.daemon.audited(4, outcome="refused")
 
 
 @contextlib.contextmanager
