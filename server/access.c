@@ -323,7 +323,12 @@ bool access_may_end(struct call *call, const struct call *other)
 bool access_may_know(const struct call *call, const struct call *other)
 {
     const struct access_question question = question_of(call);
+    const struct method *lists = method_find("calls_list");
 
-    return other->peer.uid == call->peer.uid || !other->has_asked ||
-           ask_by(&question, call->method, &other->asked).match != RULES_DENIED;
+    if (other->peer.uid == call->peer.uid) {
+        return true;
+    }
+    return (other->has_asked ? ask_by(&question, lists, &other->asked)
+                             : rules_any(question.rules, &question.who, lists))
+               .match != RULES_DENIED;
 }

@@ -95,8 +95,8 @@ int access_check_loaded(struct call *call, struct dmi_device device,
 bool access_may_end(struct call *call, const struct call *other);
 
 /*
- * Is another call shown? Those of the own user id are, those that name no device, and those
- * that name one as a rule allows it to be seen.
+ * Is another call shown? Those of the own user id are; of others, to who may call calls_list,
+ * those that name no device, and those that name one as a rule allows it to be seen.
  */
 bool access_may_know(const struct call *call, const struct call *other);
 

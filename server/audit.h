@@ -75,8 +75,7 @@ void audit_found(struct call *call, const struct dmi_info *info);
 /* It has ended, with `failure` where its id says so; or it was given up. */
 void audit_ended(struct call *call, const struct failure *failure);
 
-/* What `method` answers was refused to a peer who asked for it without a call, as HTTP's GET does.
- */
+/* A peer who asked without a call for what `method` answers, as by GET, was refused it. */
 void audit_refused(struct dispatcher *dispatcher, const struct peer *peer, const char *method);
 
 /* A call that had been given up has ended. */

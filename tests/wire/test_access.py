@@ -498,10 +498,15 @@ def test_calls_of_others_are_shown_by_their_device(place):
         everything = {*numbers.values(), *theirs.values()}
         assert {call["call"] for call in watcher.calls_list()["calls"]} == everything
         assert {call["call"] for call in root.calls_list()["calls"]} == everything
+        # What is hidden is answered for as what is not there.
+        for hidden in (numbers["other-4"], theirs["data-2"]):
+            errors = [pytest.raises(RpcError, app.call_cancel, call=number).value for number in (hidden, 10 ** 6)]
+            assert errors[0].name == "invalid_params" and errors[0].message == errors[1].message
+            for error in errors:
+                error.data.pop("call")
+            assert errors[0].data == errors[1].data
         # To end: own ones, and those on a device that one may write to.
-        refusal(app, "call_cancel", call=numbers["other-4"])
-        refusal(app, "call_cancel", call=theirs["data-2"])
-        refusal(watcher, "call_cancel", call=numbers["app-1"])
+        assert "user id" not in refusal(watcher, "call_cancel", call=numbers["app-1"]).message
         assert app.call_cancel(call=numbers["app-1"])["outcome"] == "ended"
         assert watcher.call_cancel(call=theirs["data-2"])["outcome"] == "ended"
         assert root.call_cancel(call=numbers["other-4"])["outcome"] == "ended"
