@@ -451,7 +451,7 @@ static bool to_stderr(const struct audit_record *record)
 
 /* The fields of one message, FIELD=value each, in one piece of memory. */
 struct fields {
-    char text[8192];
+    char text[16384];
     size_t length;
     struct iovec pieces[64];
     size_t count;
@@ -480,6 +480,15 @@ __attribute__((format(printf, 2, 3))) static void add(struct fields *fields, con
 static void add_members(struct fields *fields, const char *prefix, const struct type *type,
                         const void *object);
 
+/* As JSON would show it: a string may be no UTF-8. */
+static void add_text(struct fields *fields, const char *name, const char *string)
+{
+    char text[1024];
+
+    text_copy(string, text, sizeof(text));
+    add(fields, "%s=%s", name, text);
+}
+
 static void add_flags(struct fields *fields, const char *name, uint32_t flags)
 {
     for (size_t i = 0; i < flag_count; i++) {
@@ -506,7 +515,7 @@ static void add_member(struct fields *fields, const char *name, const struct fie
         add(fields, "%s=%" PRIu64, name, *(const uint64_t *)at);
         break;
     case FIELD_STRING:
-        add(fields, "%s=%s", name, *(const char *const *)at);
+        add_text(fields, name, *(const char *const *)at);
         break;
     case FIELD_FLAGS:
         add_flags(fields, name, *(const uint32_t *)at);
@@ -551,6 +560,8 @@ static void add_sentence(struct fields *fields, const struct audit_record *recor
 {
     char device[192] = "";
     char who[64] = "";
+    char sentence[640];
+    char line[2048];
     const char *why = record->error ? record->error : record->reason;
 
     why = why ? why : record->detail;
@@ -568,11 +579,15 @@ static void add_sentence(struct fields *fields, const struct audit_record *recor
                        record->uid);
     }
     if (record->has_lost) {
-        add(fields, "MESSAGE=%" PRIu64 " records of the audit were lost", record->lost);
+        (void)snprintf(sentence, sizeof(sentence), "%" PRIu64 " records of the audit were lost",
+                       record->lost);
     } else {
-        add(fields, "MESSAGE=%s%s%s: %s%s%s", record->method ? record->method : record->kind,
-            device, who, record->outcome, why ? ", " : "", why ? why : "");
+        (void)snprintf(sentence, sizeof(sentence), "%s%s%s: %s%s%s",
+                       record->method ? record->method : record->kind, device, who, record->outcome,
+                       why ? ", " : "", why ? why : "");
     }
+    text_line(sentence, line, sizeof(line));
+    add(fields, "MESSAGE=%s", line);
 }
 
 static int priority_of(const struct audit_record *record)

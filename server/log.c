@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "text.h"
+
 /* Each kind has slots of its own, so that neither is in the way of the other. */
 enum { LINES = 128, RECORDS = 512, SLOTS = LINES + RECORDS, FLUSH_SECONDS = 1 };
 /* A writer of records may need some of it; sanitizers want more than PTHREAD_STACK_MIN. */
@@ -65,13 +67,15 @@ __attribute__((format(printf, 2, 0))) static void format_line(struct text *text,
     static const char PREFIX[] = "dmrpcd: ";
     const size_t start = sizeof(PREFIX) - 1;
     const size_t room = sizeof(text->bytes) - start - 1; /* a line end follows */
+    char raw[sizeof(text->bytes)];
 
+    if (vsnprintf(raw, sizeof(raw), format, args) < 0) {
+        raw[0] = '\0';
+    }
     memcpy(text->bytes, PREFIX, start);
-    int n = vsnprintf(text->bytes + start, room, format, args);
-    size_t length = n < 0 ? 0 : (size_t)n;
-    length = start + (length < room ? length : room - 1);
-    text->bytes[length++] = '\n';
-    text->length = length;
+    text_line(raw, text->bytes + start, room);
+    text->length = strlen(text->bytes);
+    text->bytes[text->length++] = '\n';
 }
 
 __attribute__((format(printf, 2, 3))) static void format_text(struct text *text, const char *format,

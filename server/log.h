@@ -17,7 +17,9 @@
 
 enum { LOG_RECORD_BYTES = 1536 };
 
-/* Until log_start it writes at once, and may block; from then on it neither blocks nor allocates.
+/*
+ * One line, whatever is in it: by text_line. Until log_start it writes at once, and may block; from
+ * then on it neither blocks nor allocates.
  */
 __attribute__((format(printf, 1, 2))) void log_line(const char *format, ...);
 

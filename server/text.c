@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 static bool is_tail(char c)
 {
@@ -117,6 +118,61 @@ void text_put(struct out *out, const char *string)
     }
     out_char(out, '"');
 }
+
+/* --- copies --- */
+
+static bool is_never(const char *at)
+{
+    (void)at;
+    return false;
+}
+
+static bool is_backslash(const char *at)
+{
+    return *at == '\\';
+}
+
+/* C0, DEL, and C1, which is U+0080 to U+009F. */
+static bool is_control(const char *at)
+{
+    const unsigned char c = (unsigned char)*at;
+
+    return c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)at[1] < 0xa0);
+}
+
+/* Shows bytes that are no part of a character as \xNN, and those that `is_special`. */
+static void escape(const char *from, bool (*is_special)(const char *at), char *to, size_t size)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t length = 0;
+
+    while (*from) {
+        const unsigned char c = (unsigned char)*from;
+        const char shown[] = {'\\', 'x', digits[c >> 4], digits[c & 15]};
+        size_t sequence = text_sequence(from);
+        bool plain = sequence > 0 && !is_special(from);
+        size_t n = plain ? sequence : sizeof(shown);
+        if (length + n >= size) {
+            break;
+        }
+        memcpy(to + length, plain ? from : shown, n);
+        length += n;
+        from += plain ? sequence : 1;
+    }
+    to[length] = '\0';
+}
+
+void text_copy(const char *string, char *ret_text, size_t size)
+{
+    escape(string, text_is_utf8(string) ? is_never : is_backslash, ret_text, size);
+}
+
+void text_line(const char *string, char *ret_line, size_t size)
+{
+    escape(string, is_control, ret_line, size);
+}
+
+/* --- time --- */
 
 void text_time(const struct timespec *when, char ret_text[TEXT_TIME_BYTES])
 {

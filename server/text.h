@@ -30,4 +30,16 @@ void text_time(const struct timespec *when, char ret_text[TEXT_TIME_BYTES]);
 /* Prints a NUL-terminated string with quotes and escapes. */
 void text_put(struct out *out, const char *string);
 
+/*
+ * The string that text_put prints, without JSON: a copy that is UTF-8, cut where it does not fit
+ * into `size` bytes.
+ */
+void text_copy(const char *string, char *ret_text, size_t size);
+
+/*
+ * A copy for a line that people read: control characters, too, are shown as \xNN, and backslashes
+ * stay. So nobody's name ends the line or speaks to a terminal.
+ */
+void text_line(const char *string, char *ret_line, size_t size);
+
 #endif

@@ -582,6 +582,27 @@ static void test_the_journal(void **state)
 }
 
 /* Better twice than never. */
+/* Names are bytes, whoever gave them: one line for people, and members as JSON shows them. */
+static void test_the_journal_gets_names_as_they_are_shown(void **state)
+{
+    struct rig *rig = *state;
+    const struct audit_lease lease = {
+        .name = "a\n\x1b[1mb\\\xff", .uuid = "u\n\\", .outcome = "resumed", .reason = "timeout"};
+
+    journal.there = -1;
+    start(rig);
+    audit_lease_ended(&rig->dispatcher, &lease);
+    json_decref(finish());
+
+    assert_int_equal(journal.messages, 1);
+    assert_true(
+        has_field("MESSAGE=lease_ended of 'a\\x0a\\x1b[1mb\\\\xff' (0:0) by process 0 of user "
+                  "id 0: resumed, timeout"));
+    assert_true(has_field("DMRPC_NAME=a\n\x1b[1mb\\x5c\\xff"));
+    assert_true(has_field("DMRPC_UUID=u\n\\"));
+    assert_true(has_field("DMRPC_NAME_EXACT=false"));
+}
+
 static void test_a_journal_that_fails_or_goes(void **state)
 {
     struct rig *rig = *state;
@@ -622,6 +643,7 @@ int main(void)
         T(test_leases_and_the_server),
         T(test_what_was_lost_bears_the_number_before),
         T(test_the_journal),
+        T(test_the_journal_gets_names_as_they_are_shown),
         T(test_a_journal_that_fails_or_goes),
     };
 

@@ -143,6 +143,37 @@ static void test_long_lines_are_cut(void **state)
     assert_int_equal(tube.length, 1023);
 }
 
+/* Whatever is in it, it is one line, which does nothing to a terminal. */
+static void test_a_line_is_one_line(void **state)
+{
+    static struct tube tube;
+
+    (void)state;
+    tube_open(&tube);
+    log_line("'%s' is here.", "a\ndmrpcd: b\r\t\x1b[2J\x7f\xc2\x9b \\ \xc3\xa4 \xff");
+    until_said(&tube, "here.\n");
+    tube_close(&tube);
+    assert_string_equal(tube.said, "dmrpcd: 'a\\x0admrpcd: b\\x0d\\x09\\x1b[2J\\x7f\\xc2\\x9b \\ "
+                                   "\xc3\xa4 \\xff' is here.\n");
+}
+
+/* Cut between what is shown, not in it. */
+static void test_long_lines_of_other_bytes_are_cut(void **state)
+{
+    static struct tube tube;
+    char text[3000];
+
+    (void)state;
+    memset(text, '\n', sizeof(text));
+    text[sizeof(text) - 1] = '\0';
+    tube_open(&tube);
+    log_line("%s", text);
+    until_said(&tube, "\n");
+    tube_close(&tube);
+    assert_in_range(tube.length, 1020, 1023);
+    assert_string_equal(tube.said + tube.length - 5, "\\x0a\n");
+}
+
 static void test_in_order_to_the_end(void **state)
 {
     static struct tube tube;
@@ -405,6 +436,8 @@ int main(void)
         cmocka_unit_test(test_a_writer_that_fails_for_a_while),
         cmocka_unit_test(test_before_the_thread),
         cmocka_unit_test(test_long_lines_are_cut),
+        cmocka_unit_test(test_a_line_is_one_line),
+        cmocka_unit_test(test_long_lines_of_other_bytes_are_cut),
         cmocka_unit_test(test_in_order_to_the_end),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_stop_while_stuck),

@@ -146,19 +146,45 @@ static void test_always_json(void **state)
         char *text = rig_text(&out, NULL);
         json_t *json = rig_json(text);
         assert_int_equal(strcmp(json_string_value(json), string) == 0, text_is_utf8(string));
+        char copy[4 * sizeof(string)];
+        text_copy(string, copy, sizeof(copy));
+        assert_string_equal(copy, json_string_value(json));
         json_decref(json);
         free(text);
         out_done(&out);
     }
 }
 
+static void assert_line(const char *string, size_t size, const char *expected)
+{
+    char line[64];
+
+    text_line(string, line, size);
+    assert_string_equal(line, expected);
+}
+
+static void test_lines(void **state)
+{
+    (void)state;
+    assert_line("", 64, "");
+    assert_line("caf\xc3\xa9 \"\\x0a\"", 64, "caf\xc3\xa9 \"\\x0a\"");
+    assert_line("a\n\r\t\x1b\x7f", 64, "a\\x0a\\x0d\\x09\\x1b\\x7f");
+    assert_line("\xc2\x80\xc2\x9f\xc2\xa0", 64, "\\xc2\\x80\\xc2\\x9f\xc2\xa0");
+    assert_line("a\xff", 64, "a\\xff");
+    /* What does not fit is left out whole. */
+    assert_line("abc", 3, "ab");
+    assert_line("a\n", 5, "a");
+    assert_line("a\n", 6, "a\\x0a");
+    assert_line("a\xc3\xa9", 3, "a");
+    assert_line("a", 1, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_against_parser),
-        cmocka_unit_test(test_escapes),
-        cmocka_unit_test(test_always_json),
+        cmocka_unit_test(test_table),   cmocka_unit_test(test_against_parser),
+        cmocka_unit_test(test_escapes), cmocka_unit_test(test_always_json),
+        cmocka_unit_test(test_lines),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,6 +210,19 @@ def test_a_call_that_is_given_up_and_carried_out(daemon, client):
     assert record["outcome"] == "ok" and record["call"] == error.data["call"] and record["name"] == "late"
 
 
+def test_a_name_is_no_line_of_the_log(daemon, client):
+    """Lines of the log and records may be read from one stream: a name ends no line of it, and begins none."""
+    name = 'd\n{"audit":1,"kind":"call","outcome":"ok"}\n\x1b[2J'
+    client.simulate_fault_add(ioctl="DM_DEV_CREATE", held=True)
+    fails(client, "device_create", name=name, timeout_ms=50)
+    client.simulate_fault_remove(fault=1)
+    assert daemon.said("which had been given up, has ended")
+    assert daemon.audited(kind="call_ended")[0]["name"] == name
+    daemon.stop()
+    for line in daemon.log().split("\n")[:-1]:
+        assert line.isprintable() and (line.startswith("dmrpcd: ") or json.loads(line)["instance"]), line
+
+
 def test_who_ended_a_call(daemon, client):
     make(client)
     client.simulate_stall(**DEVICE, drain=True)
