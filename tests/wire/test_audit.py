@@ -247,6 +247,7 @@ def test_a_lease_that_ends(daemon, client, terms, reason):
     assert record["outcome"] == "rolled_back" and record["reason"] == reason and record["duration_us"] > 0
     assert record["name"] == "d" and record["uuid"] == "U-d" and record["device"]["major"] == 254
     assert record["pid"] == os.getpid() and record["uid"] == os.getuid()
+    assert ("connection" in record) == (reason == "disconnect")
     assert record["seq"] > daemon.audited(method="device_suspend")[0]["seq"]
 
 
