@@ -488,11 +488,9 @@ static bool somebody_may(const struct rules *rules, enum method_effect effect)
     bool may = false;
 
     for (size_t i = 0; !may && i < rules_count(rules); i++) {
-        const struct rule *rule = rules_at(rules, i);
-        may = rule->effects >> effect & 1;
-        for (size_t j = 0; !may && j < rule->methods_count; j++) {
-            const struct method *method = method_find(rule->methods[j]);
-            may = method && method->effect == effect;
+        for (size_t j = 0; !may && j < method_count; j++) {
+            const struct method *method = &method_table[j];
+            may = method->effect == effect && rules_takes_method(rules_at(rules, i), method);
         }
     }
     return may;
@@ -509,51 +507,51 @@ static bool root_may(const struct rules *rules)
     return may;
 }
 
-static bool takes_device(const struct method *method)
+/* Does it count which devices a rule is for? Of lists these see less. */
+static bool goes_by_devices(const struct method *method)
 {
-    static const char *const members[] = {"name", "uuid", "device", "name_prefix"};
-    bool takes = false;
+    static const char *const lists[] = {"calls_list", "events_subscribe", "lease_list",
+                                        "list_devices"};
+    bool goes = method->scope != SCOPE_SERVER;
 
-    for (size_t i = 0; !takes && i < method->params->count; i++) {
-        for (size_t j = 0; !takes && j < sizeof(members) / sizeof(members[0]); j++) {
-            takes = strcmp(method->params->fields[i].name, members[j]) == 0;
-        }
+    for (size_t i = 0; !goes && i < sizeof(lists) / sizeof(lists[0]); i++) {
+        goes = strcmp(method->name, lists[i]) == 0;
     }
-    return takes;
+    return goes;
 }
 
-static bool has_method(const struct rule *rule, const char *name)
+static void remark_devices(const struct teller *teller, const struct rule *rule)
 {
-    const struct method *method = method_find(name);
-    bool has = method && rule->effects >> method->effect & 1;
+    bool counts = rule->devices_count == 0;
 
-    for (size_t i = 0; !has && i < rule->methods_count; i++) {
-        has = strcmp(rule->methods[i], name) == 0;
+    for (size_t i = 0; i < method_count; i++) {
+        const struct method *method = &method_table[i];
+        bool takes = rules_takes_method(rule, method);
+        counts = counts || (takes && goes_by_devices(method));
+        if (takes && method->scope == SCOPE_ALL && rule->devices_count > 0) {
+            tell(teller, "Rule '%s' has devices, so it does not allow %s, which concerns all.",
+                 rule->name, method->name);
+        }
     }
-    return has;
+    if (!counts) {
+        tell(teller, "Rule '%s' has devices, which make no difference to its methods.", rule->name);
+    }
+}
+
+static bool takes(const struct rule *rule, const char *method)
+{
+    return rules_takes_method(rule, method_find(method));
 }
 
 static void remark_rule(const struct teller *teller, const struct rule *rule)
 {
-    bool device = rule->effects != 0;
-
-    for (size_t i = 0; !device && i < rule->methods_count; i++) {
-        const struct method *method = method_find(rule->methods[i]);
-        device = method && takes_device(method);
-    }
-    if (!device && rule->devices_count > 0) {
-        tell(teller,
-             "Rule '%s' has devices, but its methods take none, so it may allow nothing: leave "
-             "devices out.",
-             rule->name);
-    }
-    if (rule->under_count > 0 && !has_method(rule, "table_load") &&
-        !has_method(rule, "table_swap")) {
+    remark_devices(teller, rule);
+    if (rule->under_count > 0 && !takes(rule, "table_load") && !takes(rule, "table_swap")) {
         tell(teller,
              "Rule '%s' says what tables may lie on, but allows no table_load or table_swap.",
              rule->name);
     }
-    if (rule->show_keys && !has_method(rule, "table_status")) {
+    if (rule->show_keys && !takes(rule, "table_status")) {
         tell(teller, "Rule '%s' shows keys, but allows no table_status.", rule->name);
     }
 }

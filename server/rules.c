@@ -177,7 +177,7 @@ static bool takes_who(const struct rule *rule, const struct rules_who *who)
     return takes;
 }
 
-static bool takes_method(const struct rule *rule, const struct method *method)
+bool rules_takes_method(const struct rule *rule, const struct method *method)
 {
     bool takes = rule->effects >> method->effect & 1;
 
@@ -190,7 +190,7 @@ static bool takes_method(const struct rule *rule, const struct method *method)
 static bool takes_call(const struct rule *rule, const struct rules_who *who,
                        const struct method *method)
 {
-    return takes_method(rule, method) && takes_who(rule, who);
+    return rules_takes_method(rule, method) && takes_who(rule, who);
 }
 
 static enum rules_match match_device(const struct rule *rule, const char *name, const char *uuid)

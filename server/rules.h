@@ -66,6 +66,9 @@ bool rules_configured(const struct rules *rules);
 size_t rules_count(const struct rules *rules);
 const struct rule *rules_at(const struct rules *rules, size_t i);
 
+/* Is the method among those that the rule is about? */
+bool rules_takes_method(const struct rule *rule, const struct method *method);
+
 /* Who asks, by the numbers that the kernel gave when it connected. */
 struct rules_who {
     uid_t uid;

@@ -411,6 +411,10 @@ struct remark_row {
 
 #define READER "{'name': 'a', 'who': [{'uid': 0}], 'what': ['read', 'write']}"
 
+#define LISTING(method)                                                                            \
+    "{'rules': [" READER ", {'name': 'b', 'who': [{'uid': 0}], 'what': ['version', '" method       \
+    "'], 'devices': [{'name': 'x'}]}]}"
+
 static const struct remark_row remark_rows[] = {
     {"{}", ""},
     {"{'rules': [" READER "]}", ""},
@@ -423,9 +427,20 @@ static const struct remark_row remark_rows[] = {
      "No rule is for root, who is denied everything."},
     {"{'rules': [{'name': 'a', 'who': [{'gid': 0}], 'what': ['write']}]}", ""},
     {"{'rules': [{'name': 'a', 'who': [{'any': true}], 'what': ['write']}]}", ""},
+    {"{'rules': [" READER ", {'name': 'b', 'who': [{'uid': 0}], 'what': ['version', 'call_cancel'],"
+     " 'devices': [{'name': 'x'}]}]}",
+     "Rule 'b' has devices, which make no difference to its methods."},
     {"{'rules': [" READER ", {'name': 'b', 'who': [{'uid': 0}], 'what': ['version', 'remove_all'],"
      " 'devices': [{'name': 'x'}]}]}",
-     "Rule 'b' has devices, but its methods take none"},
+     "Rule 'b' has devices, so it does not allow remove_all, which concerns all."},
+    {"{'rules': [" READER ", {'name': 'b', 'who': [{'uid': 0}], 'what': ['write', 'admin'],"
+     " 'devices': [{'name': 'x'}]}]}",
+     "Rule 'b' has devices, so it does not allow remove_all, which concerns all."},
+    {"{'rules': [" READER ", {'name': 'b', 'who': [{'uid': 0}], 'what': ['remove_all']}]}", ""},
+    {LISTING("calls_list"), ""},
+    {LISTING("events_subscribe"), ""},
+    {LISTING("lease_list"), ""},
+    {LISTING("list_devices"), ""},
     {"{'rules': [" READER ", {'name': 'b', 'who': [{'uid': 0}], 'what': ['version', 'table_load'],"
      " 'devices': [{'name': 'x'}]}]}",
      ""},
