@@ -123,6 +123,13 @@ static struct protocol_stats *traffic_of(const struct http *http)
     return &http->dispatcher->counters.protocols[STATS_HTTP];
 }
 
+/* The limit may be another one than when the daemon of libmicrohttpd was made. */
+static void set_timeout(const struct http *http, struct MHD_Connection *connection)
+{
+    (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                                    (unsigned int)http->dispatcher->host.limits.stall_seconds);
+}
+
 /* --- the loop --- */
 
 /* Lets libmicrohttpd run in this turn of the loop. */
@@ -543,8 +550,7 @@ static void end_stream(struct exchange *exchange)
     ev_timer_stop(http->dispatcher->loop, &exchange->keep_alive);
     sink_done(&exchange->sink);
     out_done(&exchange->sending);
-    (void)MHD_set_connection_option(exchange->connection, MHD_CONNECTION_OPTION_TIMEOUT,
-                                    (unsigned int)limits_of(exchange)->stall_seconds);
+    set_timeout(http, exchange->connection);
 }
 
 /* --- what there is --- */
@@ -878,6 +884,7 @@ static void on_connection(void *data, struct MHD_Connection *connection, void **
             client = client->next;
         }
         *ret_client = client;
+        set_timeout(http, connection);
     } else if (*ret_client) {
         client_free(*ret_client);
         *ret_client = NULL;

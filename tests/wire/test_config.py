@@ -313,6 +313,15 @@ def test_limits_are_held_at_once(start, path):
         assert raised.value.data["path"] == "/resume_after_ms"
 
 
+def test_stall_seconds_counts_for_new_connections(start, path):
+    daemon = start({})
+    write(path, {"limits": {"stall_seconds": 1}})
+    hangup(daemon, "read again")
+    with daemon.client() as http:
+        http.send("GET /healthz HTTP/1.1\r\nHost: d\r\n\r\n")
+        assert b"200 OK" in http.read_all()  # to its end
+
+
 def test_connections_per_user_counts_for_new_ones(start, path):
     daemon = start({})
     with daemon.client() as one, daemon.client() as two:
