@@ -20,12 +20,14 @@
 #include "log.h"
 
 static const ev_tstamp LOOK_SECONDS = 0.05; /* are there still leases? */
+static const uint64_t REMIND_NS = UINT64_C(60000000000);
 
 struct reload {
     struct dispatcher *dispatcher;
     const struct options *options;
     ev_signal hangup;
-    ev_timer look; /* runs while the reading is put off */
+    ev_timer look; /* runs while the reading is put off, */
+    uint64_t told; /* which was told then, by stats_clock */
     bool reading;  /* the job is on its way, */
     bool again;    /* and what it reads may be too old */
     struct job job;
@@ -152,6 +154,16 @@ static void on_read_end(struct job *job)
     }
 }
 
+static void tell_put_off(struct reload *reload, size_t leases)
+{
+    reload->told = stats_clock();
+    log_line(
+        "%s: will be read again when the last lease of a suspended device has ended (%zu now): "
+        "it might lie on that device. Until then the old rules hold; lease_list tells whose "
+        "leases there are.",
+        reload->options->config, leases);
+}
+
 static void begin(struct reload *reload)
 {
     struct dispatcher *dispatcher = reload->dispatcher;
@@ -161,9 +173,7 @@ static void begin(struct reload *reload)
         return;
     }
     if (leases > 0) {
-        log_line("%s: will be read again when the last lease of a suspended device has ended (%zu "
-                 "now): it might lie on that device.",
-                 reload->options->config, leases);
+        tell_put_off(reload, leases);
         ev_timer_again(dispatcher->loop, &reload->look);
         return;
     }
@@ -181,11 +191,14 @@ static void begin(struct reload *reload)
 static void on_look(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     struct reload *reload = watcher->data;
+    size_t leases = keeper_count(reload->dispatcher->host.keeper);
 
     (void)events;
-    if (keeper_count(reload->dispatcher->host.keeper) == 0) {
+    if (leases == 0) {
         ev_timer_stop(loop, watcher);
         begin(reload);
+    } else if (stats_clock() - reload->told >= REMIND_NS) {
+        tell_put_off(reload, leases);
     }
 }
 

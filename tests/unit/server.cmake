@@ -17,7 +17,7 @@ target_link_options(server_memory INTERFACE
 foreach(module budget buffer hangup harden http_request lacks peer registers secret uevents)
     dmrpc_unit_test(server_${module} dmrpc_server)
 endforeach()
-foreach(module access config decode encode events failure foreign json_line named options order reload rules scan text turns under waits watch)
+foreach(module access config decode encode events failure foreign json_line named options order rules scan text turns under waits watch)
     dmrpc_unit_test(server_${module} server_rig)
 endforeach()
 foreach(module arena call conn envelope json_memory kernel_log out)
@@ -41,6 +41,7 @@ if(NOT DMRPC_SANITIZE MATCHES "thread")
     dmrpc_unit_test(server_protect dmrpc_server
         -Wl,--wrap=prctl,--wrap=mlockall,--wrap=setrlimit,--wrap=getrlimit,--wrap=syscall,--wrap=open)
 endif()
+dmrpc_unit_test(server_reload server_rig -Wl,--wrap=stats_clock)
 dmrpc_unit_test(server_rpc server_rig server_memory -Wl,--wrap=pthread_create)
 dmrpc_unit_test(server_stats server_rig -Wl,--wrap=clock_gettime)
 dmrpc_unit_test(server_workers server_rig

@@ -17,6 +17,15 @@
 #include "server_said.h"
 
 static char path[64];
+static unsigned minutes; /* that have passed besides */
+
+uint64_t __real_stats_clock(void);
+uint64_t __wrap_stats_clock(void);
+
+uint64_t __wrap_stats_clock(void)
+{
+    return __real_stats_clock() + minutes * UINT64_C(60000000000);
+}
 
 static void write_file(const char *text)
 {
@@ -189,6 +198,19 @@ static void test_put_off(void **state)
     assert_string_equal(hangup(&daemon), "");
     rig_sleep(&daemon.rig, 150);
     assert_int_equal(dispatcher->host.limits.batch, 5);
+    /* It is told again, each minute, and with another number. */
+    daemon.leases->head.live = 1;
+    for (int i = 0; i < 2; i++) {
+        said_start();
+        rig_sleep(&daemon.rig, 150);
+        assert_string_equal(said_end(), "");
+        minutes++;
+        said_start();
+        rig_sleep(&daemon.rig, 150);
+        said = said_end();
+        assert_said(said, "(1 now): it might lie on that device. Until then the old rules hold");
+        assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1);
+    }
     daemon.leases->head.live = 0;
     said_start();
     rig_sleep(&daemon.rig, 150);
