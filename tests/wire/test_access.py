@@ -2,9 +2,12 @@
 """Who may do what with which devices: real other users and groups, each row by a call and by access_explain."""
 
 import contextlib
+import grp
 import json
 import os
 import pathlib
+import pwd
+import secrets
 import shutil
 import signal
 import tempfile
@@ -347,6 +350,98 @@ def test_rows_in_one_batch(table, who):
     assert [outcome(reply) for reply in sorted(replies, key=lambda reply: reply["id"])] == [row[3] for row in rows]
 
 
+def post(place, who, body):
+    """What HTTP answers to a request of somebody."""
+    text = json.dumps(body)
+    with connect(place.daemon.socket, *PEERS[who]) as sock, sock.makefile("rb") as stream:
+        sock.settimeout(dmrpc.TIMEOUT)
+        sock.sendall(f"POST / HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
+                     f"{text}".encode())
+        head, _, rest = stream.read().partition(b"\r\n\r\n")
+    assert head.split()[1] == b"200", head
+    return json.loads(rest)
+
+
+def test_a_call_over_http(place):
+    with place.peer("app") as client:
+        for method, params, wanted in (("device_remove", on("other-4"), NO), ("version", {}, OK), ("remove_all", {}, NO),
+                                       ("table_clear", on("app-1"), OK), ("call_cancel", {"call": 1}, "invalid_params")):
+            assert outcome(post(place, "app", client.request(method, params))) == wanted
+    refused = place.daemon.audited(2, outcome="refused")
+    assert [record["method"] for record in refused] == ["device_remove", "remove_all"]
+    for record in refused:
+        assert record["uid"] == 1000 and record["error"] == NO and "connection" not in record
+    assert refused[0]["name"] == "other-4" and refused[1]["effect"] == "admin"
+    assert place.daemon.audited(method="table_clear")[0]["outcome"] == "ok"
+
+
+def test_rows_in_one_batch_over_http(place):
+    rows = [row for row in ROWS if row[0] == "app+vol"]
+    with place.peer("app") as client:
+        batch = [client.request(row[1], settle(place, row[2]), number) for number, row in enumerate(rows)]
+    silent = {"jsonrpc": "2.0", "method": "device_remove", "params": on("tmp-1")}
+    replies = post(place, "app+vol", [*batch, silent])
+    assert [outcome(reply) for reply in sorted(replies, key=lambda reply: reply["id"])] == [row[3] for row in rows]
+    denied = [row[1] for row in rows if row[3] == NO] + ["device_remove"]
+    refused = place.daemon.audited(len(denied), outcome="refused")
+    assert sorted(record["method"] for record in refused) == sorted(denied)
+    assert {record["uid"] for record in refused} == {1000} and not any("connection" in record for record in refused)
+    with place.peer("root") as root:
+        assert "tmp-1" in names_of(root.list_devices()["devices"])
+
+
+def by_name(uid, gid):
+    """Rules for a user and a group that the file calls by their names."""
+    return [RULES[0],
+            {"name": "by user", "who": [{"user": pwd.getpwuid(uid).pw_name}], "what": ["device_status"]},
+            {"name": "by group", "who": [{"group": grp.getgrgid(gid).gr_name}], "what": ["table_status"]}]
+
+
+def test_users_and_groups_by_name():
+    """At the start, and in a file that is read again, by a daemon that may open next to nothing."""
+    peers = {"user 1": (1, 71), "user 2": (2, 72), "group 1": (73, 1), "group 2": (74, 2), "in group 1": (75, 75, [1]),
+             "in group 2": (76, 76, [2])}
+    with serving(by_name(1, 2)) as place, place.peer("root") as root, contextlib.ExitStack() as stack:
+        make(root, "a")
+        clients = {who: stack.enter_context(Peer(place.daemon.socket, *ids)) for who, ids in peers.items()}
+        for status, table in (("user 1", {"group 2", "in group 2"}), ("user 2", {"group 1", "in group 1"})):
+            for who, client in clients.items():
+                assert outcome_of(client, "device_status", on("a")) == (OK if who == status else NO), who
+                assert outcome_of(client, "table_status", on("a")) == (OK if who in table else NO), who
+            place.reload(by_name(2, 1))
+
+
+def test_keys_are_shown_by_rule():
+    """On one glob and not on another, whatever else may be read there."""
+    who = [{"uid": 1000}]
+    rules = [RULES[0], {"name": "reads", "who": who, "what": ["read"]},
+             {"name": "keys", "who": who, "what": ["table_status"], "devices": [{"name": "own-*"}], "show_keys": True}]
+    key, flags = secrets.token_hex(32), ["DM_STATUS_TABLE"]
+    crypt = {"start": 0, "length": 8, "type": "crypt", "params": f"aes-xts-plain64 {key} 0 259:0 0"}
+    with serving(rules) as place, place.peer("root") as root, place.peer("app") as client:
+        root.simulate_disk_add(path="/dev/sim0", sectors=64)
+        for name in ("own-1", "other-1"):
+            root.device_create(name=name, uuid=f"U-{name}")
+            root.table_load(name=name, targets=[crypt])
+            root.device_resume(name=name)
+        for name in ("own-1", "other-1"):
+            (shown,) = client.table_status(name=name, flags=flags)["targets"]
+            assert key not in shown["params"] and shown["keys_hidden"]
+        (shown,) = client.table_status(name="own-1", flags=flags, show_keys=True)["targets"]
+        assert shown == crypt
+        # The rule for all devices is preferred, and the kernel told a uuid: that is no right to a name.
+        for params in (on("other-1"), by("U-other-1"), by("U-own-1")):
+            error = refusal(client, "table_status", **params, flags=flags, show_keys=True)
+            assert key not in json.dumps([error.message, error.data])
+        (record, *_) = place.daemon.audited(3, method="table_status", outcome="refused")
+        assert record["name"] == "other-1" and record["uid"] == 1000
+        place.reload([rules[0], rules[2]])
+        (shown,) = client.table_status(**by("U-own-1"), flags=flags, show_keys=True)["targets"]
+        assert shown == crypt, "by the name that the kernel says it has"
+        refusal(client, "table_status", **on("other-1"), flags=flags)
+        assert key not in place.daemon.log()
+
+
 def state_of(root):
     return [(device["name"], root.device_status(name=device["name"])) for device in root.list_devices()["devices"]]
 
@@ -617,6 +712,8 @@ def test_a_reload_ends_waits(place):
         assert caught.value.name == NO and "app-1" not in caught.value.data.get("state", "")
         root.simulate_event(name="app-3")
         assert clients["app-3"].finish(1)["info"]["name"] == "app-3", "it still waited"
+        (record,) = place.daemon.audited(outcome="refused")
+        assert record["method"] == "device_wait" and record["name"] == "app-1" and record["uid"] == 1000
 
 
 def test_a_wait_does_not_follow_a_device_out_of_sight(place):
@@ -653,6 +750,11 @@ def test_what_waits_for_its_turn_is_judged_when_it_comes(place):
         error = pytest.raises(RpcError, app.finish, cleared).value
         assert error.name == NO
         root.device_resume(name="app-1")
+        refused = place.daemon.audited(3, outcome="refused")
+        assert [record["method"] for record in refused] == ["table_clear", "device_resume", "table_clear"]
+        last = refused[-1]
+        assert last["call"] == error.data["call"] and last["name"] == "app-1" and last["uid"] == 1000
+        assert last["device"] == place.devices["app-1"]["device"], "its turn had come"
 
 
 # --- what tables lie on ---
@@ -679,6 +781,9 @@ def test_tables_lie_on_what_is_allowed(disks):
             error = refusal(client, "table_load", name="tmp-1", targets=targets)
             assert words in error.message and "nothing was loaded" in error.data["state"]
             assert "DM_INACTIVE_PRESENT" not in root.device_status(name="tmp-1")["flags"]
+        for record in disks.daemon.audited(3, outcome="refused"):
+            assert record["method"] == "table_load" and record["name"] == "tmp-1" and record["error"] == NO
+            assert record["targets"] == ["linear"] and record["uid"] == 1005 and "nothing was loaded" in record["state"]
         root.simulate_disk_add(path="/dev/by-number", sectors=4096, number={"major": 259, "minor": 7})
         client.table_load(name="tmp-1", targets=linear("259:7"))
         root.table_clear(name="tmp-1")
