@@ -14,13 +14,18 @@
 
 /* --- one question --- */
 
-/* By an identifier alone, whatever else the device that bears it is called. */
+struct rules_device access_device(const struct dmi_id *id)
+{
+    return (struct rules_device){
+        .name = id->kind == DMI_BY_NAME ? id->name : NULL,
+        .uuid = id->kind == DMI_BY_UUID ? id->uuid : NULL,
+    };
+}
+
 static struct rules_answer ask_by(const struct access_question *question,
                                   const struct method *method, const struct dmi_id *id)
 {
-    return rules_device(question->rules, &question->who, method,
-                        id->kind == DMI_BY_NAME ? id->name : NULL,
-                        id->kind == DMI_BY_UUID ? id->uuid : NULL);
+    return rules_device(question->rules, &question->who, method, access_device(id));
 }
 
 /* What a device is called may allow what the caller's own word for it does not. */
@@ -33,8 +38,8 @@ static int ask_kernel(struct dmi *dm, const struct access_question *question,
     if (rc < 0) {
         return rc == -ENXIO ? 0 : rc; /* not there: denied, as if it were */
     }
-    answer->by =
-        rules_device(question->rules, &question->who, question->method, info.name, info.uuid);
+    answer->by = rules_device(question->rules, &question->who, question->method,
+                              (struct rules_device){info.name, info.uuid});
     if (answer->by.match == RULES_BY_NAME) {
         (void)snprintf(answer->text, sizeof(answer->text), "%s", info.name);
         answer->id = (struct dmi_id){.kind = DMI_BY_NAME, .name = answer->text};
@@ -125,7 +130,8 @@ bool access_sees(const struct rules *rules, const struct peer *peer, const struc
 {
     const struct rules_who who = peer_who(peer);
 
-    return rules_device(rules, &who, method, name, uuid).match != RULES_DENIED;
+    return rules_device(rules, &who, method, (struct rules_device){name, uuid}).match !=
+           RULES_DENIED;
 }
 
 /* --- calls --- */
@@ -194,17 +200,6 @@ int access_judge(struct call *call)
     return 0;
 }
 
-/* The one identifier that a right counts for; NULL where it is another. */
-static const char *name_of(const struct call *call)
-{
-    return call->by.kind == DMI_BY_NAME ? call->by.name : NULL;
-}
-
-static const char *uuid_of(const struct call *call)
-{
-    return call->by.kind == DMI_BY_UUID ? call->by.uuid : NULL;
-}
-
 bool access_may_write(const struct call *call)
 {
     const struct access_question question = question_of(call);
@@ -216,7 +211,7 @@ bool access_may_show_keys(const struct call *call)
 {
     const struct rules_who who = peer_who(&call->peer);
 
-    return rules_show_keys(call->rules, &who, call->method, name_of(call), uuid_of(call));
+    return rules_show_keys(call->rules, &who, call->method, access_device(&call->by));
 }
 
 /* --- what tables lie on --- */
@@ -228,8 +223,7 @@ static struct under_ask under_ask_of(const struct call *call, const struct rules
         .rules = call->rules,
         .who = who,
         .method = call->method,
-        .name = name_of(call),
-        .uuid = uuid_of(call),
+        .device = access_device(&call->by),
     };
 }
 
@@ -286,7 +280,7 @@ int access_check_loaded(struct call *call, struct dmi_device device,
     struct under_refusal refusal;
     struct dmi_deps deps;
 
-    if (rules_under_anything(ask.rules, ask.who, ask.method, ask.name, ask.uuid)) {
+    if (under_anything(&ask)) {
         return 0;
     }
     int rc = dmi_table_deps(&call->dm, &id, DMI_QUERY_INACTIVE_TABLE, &deps);

@@ -47,6 +47,9 @@ struct access_answer {
 int access_ask(struct dmi *dm, const struct access_question *question,
                struct access_answer *ret_answer);
 
+/* The device, by an identifier alone: whatever else one that bears it is called. */
+struct rules_device access_device(const struct dmi_id *id);
+
 /* May a peer call the method of this name, on some device at least? */
 bool access_allows(const struct rules *rules, const struct peer *peer, const char *method);
 

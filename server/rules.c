@@ -193,13 +193,13 @@ static bool takes_call(const struct rule *rule, const struct rules_who *who,
     return rules_takes_method(rule, method) && takes_who(rule, who);
 }
 
-static enum rules_match match_device(const struct rule *rule, const char *name, const char *uuid)
+static enum rules_match match_device(const struct rule *rule, struct rules_device device)
 {
     enum rules_match match = rule->devices_count == 0 ? RULES_ALL : RULES_DENIED;
 
     for (size_t i = 0; i < rule->devices_count; i++) {
         const struct rule_glob *glob = &rule->devices[i];
-        const char *value = glob->by == RULE_BY_NAME ? name : uuid;
+        const char *value = glob->by == RULE_BY_NAME ? device.name : device.uuid;
         if (!value || !*value || fnmatch(glob->glob, value, 0) != 0) {
             continue;
         }
@@ -236,20 +236,15 @@ struct rules_answer rules_any(const struct rules *rules, const struct rules_who 
     return denied;
 }
 
+/* Nothing is known of them but that the rule takes all. */
 struct rules_answer rules_all(const struct rules *rules, const struct rules_who *who,
                               const struct method *method)
 {
-    for (size_t i = 0; i < rules->count; i++) {
-        const struct rule *rule = &rules->rules[i];
-        if (rule->devices_count == 0 && takes_call(rule, who, method)) {
-            return (struct rules_answer){RULES_ALL, (int)i};
-        }
-    }
-    return denied;
+    return rules_device(rules, who, method, (struct rules_device){0});
 }
 
 struct rules_answer rules_device(const struct rules *rules, const struct rules_who *who,
-                                 const struct method *method, const char *name, const char *uuid)
+                                 const struct method *method, struct rules_device device)
 {
     struct rules_answer best = denied;
 
@@ -257,7 +252,7 @@ struct rules_answer rules_device(const struct rules *rules, const struct rules_w
         if (!takes_call(&rules->rules[i], who, method)) {
             continue;
         }
-        enum rules_match match = match_device(&rules->rules[i], name, uuid);
+        enum rules_match match = match_device(&rules->rules[i], device);
         if (match != RULES_DENIED && (best.match == RULES_DENIED || match < best.match)) {
             best = (struct rules_answer){match, (int)i};
         }
@@ -265,43 +260,34 @@ struct rules_answer rules_device(const struct rules *rules, const struct rules_w
     return best;
 }
 
-struct rules_answer rules_under(const struct rules *rules, const struct rules_who *who,
-                                const struct method *method, const char *name, const char *uuid,
-                                const char *const *names, size_t count)
-{
-    for (size_t i = 0; i < rules->count; i++) {
-        const struct rule *rule = &rules->rules[i];
-        if (takes_call(rule, who, method) && match_device(rule, name, uuid) != RULES_DENIED &&
-            takes_under(rule, names, count)) {
-            return (struct rules_answer){RULES_ALL, (int)i};
-        }
-    }
-    return denied;
-}
-
-bool rules_under_anything(const struct rules *rules, const struct rules_who *who,
-                          const struct method *method, const char *name, const char *uuid)
-{
-    return rules_under(rules, who, method, name, uuid, NULL, 0).match != RULES_DENIED;
-}
-
 bool rules_allow_by(const struct rules *rules, size_t i, const struct rules_who *who,
-                    const struct method *method, const char *name, const char *uuid)
+                    const struct method *method, struct rules_device device)
 {
     const struct rule *rule = &rules->rules[i];
 
-    return takes_call(rule, who, method) && match_device(rule, name, uuid) != RULES_DENIED;
+    return takes_call(rule, who, method) && match_device(rule, device) != RULES_DENIED;
+}
+
+bool rules_under(const struct rules *rules, const struct rules_who *who,
+                 const struct method *method, struct rules_device device, const char *const *names,
+                 size_t count)
+{
+    bool may = false;
+
+    for (size_t i = 0; !may && i < rules->count; i++) {
+        may = rules_allow_by(rules, i, who, method, device) &&
+              takes_under(&rules->rules[i], names, count);
+    }
+    return may;
 }
 
 bool rules_show_keys(const struct rules *rules, const struct rules_who *who,
-                     const struct method *method, const char *name, const char *uuid)
+                     const struct method *method, struct rules_device device)
 {
     bool show = false;
 
     for (size_t i = 0; !show && i < rules->count; i++) {
-        const struct rule *rule = &rules->rules[i];
-        show = rule->show_keys && takes_call(rule, who, method) &&
-               match_device(rule, name, uuid) != RULES_DENIED;
+        show = rules->rules[i].show_keys && rules_allow_by(rules, i, who, method, device);
     }
     return show;
 }

@@ -77,6 +77,11 @@ struct rules_who {
     size_t groups_count;
 };
 
+/* What a device is called, as far as that is known; each NULL where it is not, or there is none. */
+struct rules_device {
+    const char *name, *uuid;
+};
+
 /* How a device was found to be allowed, and so how the kernel must be told of it. */
 enum rules_match {
     RULES_DENIED,
@@ -100,31 +105,24 @@ struct rules_answer rules_any(const struct rules *rules, const struct rules_who 
 struct rules_answer rules_all(const struct rules *rules, const struct rules_who *who,
                               const struct method *method);
 
-/*
- * On a device of this name and uuid, each NULL where it is not known or there is none? A rule
- * for all devices is preferred to a name, and a name to a uuid.
- */
+/* On this device? A rule for all devices is preferred to a name, and a name to a uuid. */
 struct rules_answer rules_device(const struct rules *rules, const struct rules_who *who,
-                                 const struct method *method, const char *name, const char *uuid);
+                                 const struct method *method, struct rules_device device);
+
+/* Is it rule `i`, among others, that allows it on this device? */
+bool rules_allow_by(const struct rules *rules, size_t i, const struct rules_who *who,
+                    const struct method *method, struct rules_device device);
 
 /*
- * May a table of a device of this name and uuid lie on a device that goes by `names` (a path, or
- * major:minor)? One rule must allow both. By fnmatch(3) with FNM_PATHNAME: a * takes no slash.
+ * May a table of this device lie on one that goes by `names` (a path, or major:minor); with none,
+ * on anything? One rule must allow both. By fnmatch(3) with FNM_PATHNAME: a * takes no slash.
  */
-struct rules_answer rules_under(const struct rules *rules, const struct rules_who *who,
-                                const struct method *method, const char *name, const char *uuid,
-                                const char *const *names, size_t count);
+bool rules_under(const struct rules *rules, const struct rules_who *who,
+                 const struct method *method, struct rules_device device, const char *const *names,
+                 size_t count);
 
-/* Do rules allow it on a device of this name and uuid to lie on anything? */
-bool rules_under_anything(const struct rules *rules, const struct rules_who *who,
-                          const struct method *method, const char *name, const char *uuid);
-
-/* Is it rule `i`, among others, that allows it on a device of this name and uuid? */
-bool rules_allow_by(const struct rules *rules, size_t i, const struct rules_who *who,
-                    const struct method *method, const char *name, const char *uuid);
-
-/* May `who` be shown the keys of such a device's table by `method`? */
+/* May `who` be shown the keys of this device's table by `method`? */
 bool rules_show_keys(const struct rules *rules, const struct rules_who *who,
-                     const struct method *method, const char *name, const char *uuid);
+                     const struct method *method, struct rules_device device);
 
 #endif

@@ -53,9 +53,9 @@ static bool is_allowed_already(const struct under_allowed *allowed, struct dmi_d
     return found;
 }
 
-static bool restricts(const struct under_ask *ask)
+bool under_anything(const struct under_ask *ask)
 {
-    return !rules_under_anything(ask->rules, ask->who, ask->method, ask->name, ask->uuid);
+    return rules_under(ask->rules, ask->who, ask->method, ask->device, NULL, 0);
 }
 
 /* -EACCES where no rule allows the device by any of its names. */
@@ -65,9 +65,7 @@ static int check_device(const struct under_ask *ask, const char *word, struct dm
     struct under_names names;
 
     under_names(ask->host, word, device, &names);
-    if (rules_under(ask->rules, ask->who, ask->method, ask->name, ask->uuid, names.names,
-                    names.count)
-            .match != RULES_DENIED) {
+    if (rules_under(ask->rules, ask->who, ask->method, ask->device, names.names, names.count)) {
         return 0;
     }
     const char *called = names.paths.mapped[0] ? names.paths.mapped : names.paths.node;
@@ -123,7 +121,7 @@ int under_allowed_lines(const struct under_ask *ask, const struct dmi_target *ta
 
     *ret_allowed = (struct under_allowed){0};
     *ret_refusal = (struct under_refusal){0};
-    if (!restricts(ask)) {
+    if (under_anything(ask)) {
         return 0;
     }
     int rc = named_read(targets, count, &named);
@@ -146,9 +144,6 @@ int under_allowed_deps(const struct under_ask *ask, const struct under_allowed *
     int rc = 0;
 
     *ret_refusal = (struct under_refusal){0};
-    if (!restricts(ask)) {
-        return 0;
-    }
     for (size_t i = 0; rc == 0 && i < count; i++) {
         if (!is_allowed_already(allowed, devices[i])) {
             rc = check_device(ask, NULL, devices[i], ret_refusal);

@@ -44,7 +44,7 @@ struct under_ask {
     const struct rules *rules;
     const struct rules_who *who;
     const struct method *method;
-    const char *name, *uuid; /* of the device that gets the table, as for rules_device */
+    struct rules_device device; /* that gets the table */
 };
 
 /* What the lines were allowed to lie on, for under_allowed_deps. */
@@ -70,6 +70,9 @@ struct under_refusal {
  */
 int under_allowed_lines(const struct under_ask *ask, const struct dmi_target *targets, size_t count,
                         struct under_allowed *ret_allowed, struct under_refusal *ret_refusal);
+
+/* Is there nothing to check: may it lie on anything? */
+bool under_anything(const struct under_ask *ask);
 
 /* After it: of the inactive table's dependencies. 0 or -EACCES with *ret_refusal. */
 int under_allowed_deps(const struct under_ask *ask, const struct under_allowed *allowed,

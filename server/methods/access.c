@@ -14,8 +14,8 @@ struct inquiry {
     struct access_question question;
     struct access_answer answer;
     struct dmi_id device;
-    char about[256];         /* "all devices", "device 'x'" */
-    const char *name, *uuid; /* by which it would go */
+    char about[256];        /* "all devices", "device 'x'" */
+    struct rules_device by; /* which it would go */
 };
 
 static int take_device(struct inquiry *inquiry, const struct access_explain_params *params)
@@ -138,8 +138,7 @@ static int list_under(struct inquiry *inquiry, struct access_explain_result *res
     const struct rules *rules = question->rules;
     size_t room = 0;
 
-    if (rules_under_anything(rules, &question->who, question->method, inquiry->name,
-                             inquiry->uuid)) {
+    if (rules_under(rules, &question->who, question->method, inquiry->by, NULL, 0)) {
         return 0;
     }
     for (size_t i = 0; i < rules_count(rules); i++) {
@@ -151,8 +150,7 @@ static int list_under(struct inquiry *inquiry, struct access_explain_result *res
     }
     for (size_t i = 0; i < rules_count(rules); i++) {
         const struct rule *rule = rules_at(rules, i);
-        bool counts = rules_allow_by(rules, i, &question->who, question->method, inquiry->name,
-                                     inquiry->uuid);
+        bool counts = rules_allow_by(rules, i, &question->who, question->method, inquiry->by);
         for (size_t j = 0; counts && j < rule->under_count; j++) {
             under[result->under_count++] = rule->under[j];
         }
@@ -172,16 +170,15 @@ static int explain_allowed(struct inquiry *inquiry, struct access_explain_result
                  strcmp(question->method->name, "table_swap") == 0;
 
     if (question->device) {
-        inquiry->name = answer->id.kind == DMI_BY_NAME ? answer->id.name : NULL;
-        inquiry->uuid = answer->id.kind == DMI_BY_UUID ? answer->id.uuid : NULL;
+        inquiry->by = access_device(&answer->id);
         result->goes_by = words[answer->by.match];
     }
     result->allowed = true;
     result->rule = *name ? name : NULL;
     result->rule_number = (uint32_t)answer->by.rule + 1;
     result->has_rule_number = true;
-    result->show_keys = rules_show_keys(question->rules, &question->who, question->method,
-                                        inquiry->name, inquiry->uuid);
+    result->show_keys =
+        rules_show_keys(question->rules, &question->who, question->method, inquiry->by);
     return loads ? list_under(inquiry, result) : 0;
 }
 

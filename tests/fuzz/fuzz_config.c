@@ -67,8 +67,9 @@ static void check_used(const struct config_file *file)
     }
     if (file->rules) {
         CHECK(rules_count(file->rules) == json_array_size(json_object_get(file->json, "rules")));
-        (void)rules_device(file->rules, &root, method, "name", "uuid");
-        (void)rules_under(file->rules, &root, method, "name", "uuid", names, 2);
+        const struct rules_device device = {"name", "uuid"};
+        (void)rules_device(file->rules, &root, method, device);
+        (void)rules_under(file->rules, &root, method, device, names, 2);
     }
     config_remark(file, on_remark, NULL);
 }

@@ -223,6 +223,11 @@ static const struct row rows[] = {
     {104, 1, 0, "table_load", "k-1", NULL, NO},
 };
 
+static struct rules_device device_of(const char *name, const char *uuid)
+{
+    return (struct rules_device){.name = name, .uuid = uuid};
+}
+
 static struct rules_who who_of(uid_t uid, gid_t gid, const gid_t *extra)
 {
     return (struct rules_who){
@@ -239,7 +244,8 @@ static void test_devices(void **state)
         const struct row *row = &rows[i];
         const struct rules_who who = who_of(row->uid, row->gid, &row->extra);
         const struct method *method = method_of(row->method);
-        struct rules_answer answer = rules_device(rules, &who, method, row->name, row->uuid);
+        struct rules_answer answer =
+            rules_device(rules, &who, method, device_of(row->name, row->uuid));
         if (answer.match != row->match || answer.rule != row->rule) {
             fail_msg("row %zu (%u %u %u %s %s %s): %d by %d", i, row->uid, row->gid, row->extra,
                      row->method, row->name, row->uuid, answer.match, answer.rule);
@@ -264,11 +270,12 @@ static void test_supplementary(void **state)
     const struct rules_who who = {.uid = 1, .gid = 1, .groups = groups, .groups_count = 4};
 
     (void)state;
-    assert_int_equal(rules_device(rules, &who, method, "vg-1", NULL).match, RULES_DENIED);
+    assert_int_equal(rules_device(rules, &who, method, device_of("vg-1", NULL)).match,
+                     RULES_DENIED);
     for (size_t i = 0; i < COUNT(groups); i++) {
         gid_t before = groups[i];
         groups[i] = 200;
-        assert_int_equal(rules_device(rules, &who, method, "vg-1", NULL).rule, 3);
+        assert_int_equal(rules_device(rules, &who, method, device_of("vg-1", NULL)).rule, 3);
         groups[i] = before;
     }
     (void)rules_unref(rules);
@@ -315,13 +322,14 @@ static void test_under(void **state)
         while (count < 3 && row->names[count]) {
             count++;
         }
-        struct rules_answer answer =
-            rules_under(rules, &who, method, row->name, row->uuid, row->names, count);
-        if (answer.rule != row->rule) {
-            fail_msg("row %zu: rule %d", i, answer.rule);
+        const struct rules_device device = device_of(row->name, row->uuid);
+        if (rules_under(rules, &who, method, device, row->names, count) !=
+            (row->rule != RULES_NO_RULE)) {
+            fail_msg("row %zu: rule %d", i, row->rule);
         }
-        assert_int_equal(answer.match != RULES_DENIED, row->rule != RULES_NO_RULE);
-        assert_int_equal(rules_under_anything(rules, &who, method, row->name, row->uuid),
+        assert_true(row->rule == RULES_NO_RULE ||
+                    rules_allow_by(rules, (size_t)row->rule, &who, method, device));
+        assert_int_equal(rules_under(rules, &who, method, device, NULL, 0),
                          strcmp(row->name, "free") == 0);
     }
     (void)rules_unref(rules);
@@ -337,11 +345,11 @@ static void test_keys(void **state)
     const struct rules_who root = {.uid = 0};
 
     (void)state;
-    assert_true(rules_show_keys(rules, &who, status, "k-1", NULL));
-    assert_false(rules_show_keys(rules, &who, status, "a", NULL));
-    assert_false(rules_show_keys(rules, &who, status, NULL, "k-1"));
-    assert_false(rules_show_keys(rules, &who, method_of("table_deps"), "k-1", NULL));
-    assert_false(rules_show_keys(rules, &root, status, "k-1", NULL));
+    assert_true(rules_show_keys(rules, &who, status, device_of("k-1", NULL)));
+    assert_false(rules_show_keys(rules, &who, status, device_of("a", NULL)));
+    assert_false(rules_show_keys(rules, &who, status, device_of(NULL, "k-1")));
+    assert_false(rules_show_keys(rules, &who, method_of("table_deps"), device_of("k-1", NULL)));
+    assert_false(rules_show_keys(rules, &root, status, device_of("k-1", NULL)));
     (void)rules_unref(rules);
 }
 
@@ -364,12 +372,12 @@ static void test_builtin(void **state)
         assert_int_equal(rules_all(rules, &own, method).match, RULES_ALL);
         assert_int_equal(rules_all(rules, &other, method).match, reads ? RULES_ALL : RULES_DENIED);
         assert_int_equal(rules_any(rules, &other, method).rule, reads ? 1 : RULES_NO_RULE);
-        assert_true(rules_under_anything(rules, &own, method, "a", NULL));
+        assert_true(rules_under(rules, &own, method, device_of("a", NULL), NULL, 0));
     }
     const struct method *status = method_of("table_status");
-    assert_true(rules_show_keys(rules, &root, status, "a", NULL));
-    assert_true(rules_show_keys(rules, &own, status, "a", NULL));
-    assert_false(rules_show_keys(rules, &other, status, "a", NULL));
+    assert_true(rules_show_keys(rules, &root, status, device_of("a", NULL)));
+    assert_true(rules_show_keys(rules, &own, status, device_of("a", NULL)));
+    assert_false(rules_show_keys(rules, &other, status, device_of("a", NULL)));
     (void)rules_unref(rules);
 }
 
@@ -385,7 +393,7 @@ static void test_none(void **state)
     for (size_t i = 0; i < method_count; i++) {
         assert_int_equal(rules_any(rules, &root, &method_table[i]).match, RULES_DENIED);
         assert_int_equal(rules_all(rules, &root, &method_table[i]).rule, RULES_NO_RULE);
-        assert_int_equal(rules_device(rules, &root, &method_table[i], "a", "A").rule,
+        assert_int_equal(rules_device(rules, &root, &method_table[i], device_of("a", "A")).rule,
                          RULES_NO_RULE);
     }
     (void)rules_unref(rules);
@@ -429,8 +437,9 @@ static void test_copies(void **state)
     assert_string_equal(kept->methods[0], "table_load");
     assert_string_equal(kept->under[0], "8:*");
     assert_true(kept->show_keys);
-    assert_int_equal(rules_device(more, &seven, method_of("table_load"), "app-1", NULL).match,
-                     RULES_BY_NAME);
+    assert_int_equal(
+        rules_device(more, &seven, method_of("table_load"), device_of("app-1", NULL)).match,
+        RULES_BY_NAME);
     assert_null(rules_unref(more));
     assert_null(rules_unref(NULL));
 }

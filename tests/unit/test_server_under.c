@@ -149,8 +149,11 @@ static struct rules *parse_rules(const char *text)
 
 static struct under_ask ask_of(const struct rules *rules, const char *method, const char *name)
 {
-    return (struct under_ask){
-        .host = &host, .rules = rules, .who = &who, .method = method_find(method), .name = name};
+    return (struct under_ask){.host = &host,
+                              .rules = rules,
+                              .who = &who,
+                              .method = method_find(method),
+                              .device = {.name = name}};
 }
 
 static void test_allowed(void **state)
@@ -190,7 +193,7 @@ static void test_others(void **state)
     (void)state;
     assert_int_equal(under_allowed_lines(&ask, &target, 1, &allowed, &refusal), -EACCES);
     under_allowed_done(&allowed);
-    ask.name = "app";
+    ask.device.name = "app";
     ask.method = method_find("table_status");
     assert_int_equal(under_allowed_lines(&ask, &target, 1, &allowed, &refusal), -EACCES);
     under_allowed_done(&allowed);
@@ -221,13 +224,15 @@ static void test_deps(void **state)
     assert_non_null(strstr(refusal.reason, "254:2 (/dev/mapper/vg0)"));
     assert_int_equal(under_allowed_deps(&ask, &allowed, NULL, 0, &refusal), 0);
     under_allowed_done(&allowed);
+    assert_false(under_anything(&ask));
     (void)rules_unref(rules);
     rules = parse_rules("");
     const struct under_ask free_ask = ask_of(rules, "table_swap", "app");
     looks = 0;
+    assert_true(under_anything(&free_ask));
+    assert_int_equal(looks, 0);
     assert_int_equal(under_allowed_deps(&free_ask, &(struct under_allowed){0}, bad, 2, &refusal),
                      0);
-    assert_int_equal(looks, 0);
     (void)rules_unref(rules);
 }
 
