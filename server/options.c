@@ -234,10 +234,7 @@ enum options_result options_read(int argc, char **argv, struct options *ret_opti
     if (result == OPTIONS_RUN) {
         result = apply(argc, argv, &table, ret_options);
     }
-    const struct settings settings = options_settle(ret_options, &ret_options->file.config);
-    ret_options->socket = settings.socket;
-    ret_options->group = settings.group;
-    ret_options->limits = settings.limits;
+    ret_options->start = options_settle(ret_options, &ret_options->file.config);
     return result;
 }
 

@@ -22,12 +22,10 @@ struct settings {
 };
 
 struct options {
-    const char *socket; /* as in settings: what holds at the start */
-    const char *group;
-    struct limits limits;
-    struct settings line; /* what the command line says; NULL where it does not, */
-    uint64_t line_limits; /* and bit i: it has limit i of type_limits */
-    char *config;         /* owned; the file's absolute path, or NULL */
+    struct settings start; /* what holds then */
+    struct settings line;  /* what the command line says; NULL where it does not, */
+    uint64_t line_limits;  /* and bit i: it has limit i of type_limits */
+    char *config;          /* owned; the file's absolute path, or NULL */
     bool simulate;
     struct config_file file; /* zeroed without one */
 };

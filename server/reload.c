@@ -88,10 +88,10 @@ static void install(struct reload *reload, struct rules *rules)
     struct names fixed = {0};
     size_t count = rules_count(rules);
 
-    if (!is_same(wanted.socket, options->socket)) {
+    if (!is_same(wanted.socket, options->start.socket)) {
         add_name(&fixed, "socket");
     }
-    if (!is_same(wanted.group, options->group)) {
+    if (!is_same(wanted.group, options->start.group)) {
         add_name(&fixed, "group");
     }
     set_limits(reload, &wanted.limits, &fixed);

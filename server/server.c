@@ -377,17 +377,17 @@ static int open_file_or_memory(struct server *server, int *ret_fd)
     char *lock;
     char *path;
 
-    if (asprintf(&lock, "%s.lock", server->options->socket) < 0) {
+    if (asprintf(&lock, "%s.lock", server->options->start.socket) < 0) {
         return -ENOMEM;
     }
     server->on_disk = !is_in_memory(lock);
     free(lock);
     if (server->on_disk) {
         log_line("%s: not on a tmpfs, so leases do not outlive both this process and its guardian.",
-                 server->options->socket);
+                 server->options->start.socket);
         return lease_table_new(&server->leases);
     }
-    if (asprintf(&path, "%s.leases", server->options->socket) < 0) {
+    if (asprintf(&path, "%s.leases", server->options->start.socket) < 0) {
         return -ENOMEM;
     }
     int rc = lease_boot_id(boot_id);
@@ -496,8 +496,8 @@ static int start_log(struct server *server)
 
 static int open_workers(struct server *server)
 {
-    int rc =
-        workers_new(server->loop, server->options->limits.workers, &server->dispatcher.workers);
+    int rc = workers_new(server->loop, server->options->start.limits.workers,
+                         &server->dispatcher.workers);
 
     if (rc == 0) {
         rc = workers_reserve(server->dispatcher.workers);
@@ -573,14 +573,14 @@ static int open_all(struct server *server)
     dispatcher->loop = server->loop;
     turns_init(&dispatcher->turns, server->loop);
     dispatcher->budget = &server->budget;
-    dispatcher->host.limits = options->limits;
+    dispatcher->host.limits = options->start.limits;
     dispatcher->host.started = time(NULL);
     dispatcher->host.pid = getpid();
-    server->budget.limit = options->limits.total_bytes;
+    server->budget.limit = options->start.limits.total_bytes;
     if (!options->simulate) {
         protect_begin(&dispatcher->host.lacks);
     }
-    raise_files(options->limits.connections);
+    raise_files(options->start.limits.connections);
     int rc = make_instance(dispatcher->host.instance, sizeof(dispatcher->host.instance));
     if (rc == 0) {
         rc = reload_new(dispatcher, options, &server->reload);
@@ -589,13 +589,13 @@ static int open_all(struct server *server)
         rc = open_rules(server);
     }
     if (rc == 0) {
-        rc = find_group(options->group, &group);
+        rc = find_group(options->start.group, &group);
     }
     if (rc == 0) {
         rc = open_backend(server);
     }
     if (rc == 0) {
-        rc = listener_lock(&server->listener, server->loop, options->socket);
+        rc = listener_lock(&server->listener, server->loop, options->start.socket);
     }
     if (rc == 0) {
         rc = open_leases(server);
@@ -681,8 +681,8 @@ int server_run(const struct options *options)
         return EXIT_FAILURE;
     }
     log_line("Serving %s device-mapper on %s.", options->simulate ? "a SIMULATED" : "this host's",
-             options->socket);
-    audit_server(&server.dispatcher, "started", "ok", options->socket);
+             options->start.socket);
+    audit_server(&server.dispatcher, "started", "ok", options->start.socket);
     ev_run(server.loop, 0);
     audit_server(&server.dispatcher, "stopped", server.stuck ? "failed" : "ok",
                  server.stuck ? "calls still ran" : NULL);

@@ -64,7 +64,7 @@ static struct read read_options(const char *arguments)
 
 static uint64_t limit_of(const struct options *options, const struct field *field)
 {
-    const void *at = (const char *)&options->limits + field->offset;
+    const void *at = (const char *)&options->start.limits + field->offset;
     return field->kind == FIELD_U32 ? *(const uint32_t *)at : *(const uint64_t *)at;
 }
 
@@ -74,8 +74,8 @@ static void test_defaults(void **state)
 
     (void)state;
     assert_int_equal(read.result, OPTIONS_RUN);
-    assert_string_equal(read.options.socket, "/run/dmrpc/dmrpcd.sock");
-    assert_null(read.options.group);
+    assert_string_equal(read.options.start.socket, "/run/dmrpc/dmrpcd.sock");
+    assert_null(read.options.start.group);
     assert_null(read.options.config);
     assert_false(read.options.simulate);
     for (size_t i = 0; i < type_limits.count; i++) {
@@ -91,8 +91,8 @@ static void test_fixed(void **state)
 
     (void)state;
     assert_int_equal(read.result, OPTIONS_RUN);
-    assert_string_equal(read.options.socket, "/x");
-    assert_string_equal(read.options.group, "disk");
+    assert_string_equal(read.options.start.socket, "/x");
+    assert_string_equal(read.options.start.group, "disk");
     assert_true(read.options.simulate);
     options_done(&read.options);
 }
@@ -189,17 +189,17 @@ static void test_file(void **state)
     struct read read = read_options("--config @");
     assert_int_equal(read.result, OPTIONS_RUN);
     assert_string_equal(read.options.config, file);
-    assert_string_equal(read.options.socket, "/from/file");
-    assert_string_equal(read.options.group, "daemon");
-    assert_int_equal(read.options.limits.depth, 7);
-    assert_int_equal(read.options.limits.batch, 1000); /* what it leaves out */
+    assert_string_equal(read.options.start.socket, "/from/file");
+    assert_string_equal(read.options.start.group, "daemon");
+    assert_int_equal(read.options.start.limits.depth, 7);
+    assert_int_equal(read.options.start.limits.batch, 1000); /* what it leaves out */
     options_done(&read.options);
 
     write_file("{}");
     read = read_options("--config @");
     assert_int_equal(read.result, OPTIONS_RUN);
-    assert_string_equal(read.options.socket, "/run/dmrpc/dmrpcd.sock");
-    assert_int_equal(read.options.limits.depth, 32);
+    assert_string_equal(read.options.start.socket, "/run/dmrpc/dmrpcd.sock");
+    assert_int_equal(read.options.start.limits.depth, 32);
     options_done(&read.options);
 }
 
@@ -216,10 +216,10 @@ static void test_precedence(void **state)
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct read read = read_options(texts[i]);
         assert_int_equal(read.result, OPTIONS_RUN);
-        assert_string_equal(read.options.socket, "/line");
-        assert_string_equal(read.options.group, "daemon");
-        assert_int_equal(read.options.limits.depth, 9);
-        assert_int_equal(read.options.limits.batch, 3);
+        assert_string_equal(read.options.start.socket, "/line");
+        assert_string_equal(read.options.start.group, "daemon");
+        assert_int_equal(read.options.start.limits.depth, 9);
+        assert_int_equal(read.options.start.limits.batch, 3);
         options_done(&read.options);
     }
 }
@@ -258,7 +258,7 @@ static void test_settle(void **state)
     assert_string_equal(settings.group, "daemon");
     assert_int_equal(settings.limits.depth, 9);
     assert_int_equal(settings.limits.batch, 98);
-    assert_int_equal(read.options.limits.batch, 6);
+    assert_int_equal(read.options.start.limits.batch, 6);
     config = (struct config){0};
     settings = options_settle(&read.options, &config);
     assert_null(settings.group);

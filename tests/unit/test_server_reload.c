@@ -54,7 +54,7 @@ static void begin(struct daemon *daemon, bool with_file)
 
     rig_init(&daemon->rig);
     assert_int_equal(options_read(with_file ? 4 : 2, argv, &daemon->options), OPTIONS_RUN);
-    dispatcher->host.limits = daemon->options.limits;
+    dispatcher->host.limits = daemon->options.start.limits;
     if (daemon->options.file.rules) {
         dispatcher_set_rules(dispatcher, rules_ref(daemon->options.file.rules));
     }
