@@ -14,7 +14,7 @@ from calls import fails, line, linear
 from dmrpc import ROOT
 from schema import Document
 from tasks import wait_until
-from test_leases import SUSPEND, suspended
+from test_leases import SUSPEND, Served, suspended
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
@@ -106,6 +106,24 @@ def test_the_unit_of_a_client(served):
             client.device_remove(name="kt-audit-none")
         records = served.audited(4, kind="call")
     assert [each.get("unit") for each in records] == ["kt-agent.service"] * 2 + [None] * 2, json.dumps(records)
+
+
+def test_what_the_guardian_has_resumed_is_told_by_the_next_daemon(daemons, devices):
+    info = devices.make([line(0, 8, "zero")], uuid="KT-audit-orphan")
+    both = Served(daemons())
+    with both.daemon.client() as client:
+        client.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=3600000)
+    both.kill()
+    both.wait_guardian_gone()
+    assert not suspended(info["device"])
+    with both.again() as daemon:
+        (record,) = daemon.audited(kind="lease_ended")
+        assert record["outcome"] == "rolled_back" and record["reason"] == "server died"
+        assert record["name"] == info["name"] and record["uuid"] == "KT-audit-orphan"
+        assert record["device"] == info["device"] and record["duration_us"] > 0
+        assert record["pid"] == os.getpid() and record["uid"] == 0
+        assert Document().record_faults([record]) == []
+    both.wait_guardian_gone()
 
 
 def test_a_refusal_by_the_kernel_is_a_failure(daemons):
