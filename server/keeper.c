@@ -301,6 +301,19 @@ void keeper_drop(struct keeper *keeper, const struct keeper_view *view)
     unlock(keeper);
 }
 
+void keeper_loads(struct keeper *keeper, struct dmi_device device)
+{
+    if (keeper_count(keeper) == 0) {
+        return;
+    }
+    lock(keeper);
+    struct lease *lease = lease_find(keeper->table, device);
+    if (lease) {
+        lease->terms &= ~(unsigned int)LEASE_HAD_INACTIVE;
+    }
+    unlock(keeper);
+}
+
 static void over(struct keeper *keeper, struct dmi_device device, enum lease_outcome outcome)
 {
     if (!keeper || keeper_count(keeper) == 0) {

@@ -97,6 +97,13 @@ bool keeper_confirm(struct keeper *keeper, const struct keeper_view *view);
 /* It is not, and nobody will suspend it: the lease is forgotten. */
 void keeper_drop(struct keeper *keeper, const struct keeper_view *view);
 
+/*
+ * A table is about to be loaded, or cleared: what the device has from now on was not there before
+ * its suspend, and a roll-back does not make it live. Before the kernel is asked, because the
+ * daemon may be killed when the kernel has done it. Takes `keeper` NULL.
+ */
+void keeper_loads(struct keeper *keeper, struct dmi_device device);
+
 /* The device was seen running, or is gone: a lease on it is over. Take `keeper` NULL. */
 void keeper_resumed(struct keeper *keeper, struct dmi_device device);
 void keeper_removed(struct keeper *keeper, struct dmi_device device);

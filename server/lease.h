@@ -34,7 +34,7 @@ enum lease_state {
 
 enum lease_terms {
     LEASE_ON_DISCONNECT = 1 << 0, /* ends with its connection */
-    LEASE_HAD_INACTIVE = 1 << 1,  /* a table was loaded before the suspend: it is not cleared */
+    LEASE_HAD_INACTIVE = 1 << 1,  /* its inactive table is from before the suspend: not cleared */
 };
 
 enum lease_outcome {

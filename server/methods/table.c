@@ -12,13 +12,24 @@
 #include "secret.h"
 #include "text.h"
 
+/* The number is the one that was found when the call's turn came. */
+static void tell_keeper(const struct call *call, const struct dmi_id *id)
+{
+    keeper_loads(call->host->keeper, id->kind == DMI_BY_DEVICE ? id->device : call->device);
+}
+
 static int load(struct call *call, const struct dmi_id *id, const struct dmi_table *table,
                 uint32_t flags, struct dmi_info *ret_info)
 {
     for (size_t i = 0; i < table->count; i++) {
         flags |= secret_in_type(table->targets[i].type) ? DMI_SECURE_DATA : 0;
     }
-    return dmi_table_load(&call->dm, id, table->targets, table->count, flags, ret_info);
+    tell_keeper(call, id);
+    int rc = dmi_table_load(&call->dm, id, table->targets, table->count, flags, ret_info);
+    if (rc == 0) { /* another program may have given the name to another device meanwhile */
+        keeper_loads(call->host->keeper, ret_info->device);
+    }
+    return rc;
 }
 
 /* What was read without keys is sent back: the kernel would refuse it, and not say why. */
@@ -79,9 +90,10 @@ int method_table_clear(struct call *call, const struct table_clear_params *param
 {
     struct dmi_id id = call_device(call);
     struct dmi_info info;
-    int rc = dmi_table_clear(&call->dm, &id, &info);
 
     (void)params;
+    tell_keeper(call, &id);
+    int rc = dmi_table_clear(&call->dm, &id, &info);
     return rc < 0 ? rc : call_info(call, &info, result);
 }
 

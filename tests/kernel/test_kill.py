@@ -135,7 +135,7 @@ class State(NamedTuple):
     live: int = 0
     inactive: int = 0
     suspended: str = ""  # "lease"; "free": by a suspend that was to last
-    had_inactive: bool = False  # when it was suspended
+    had_inactive: bool = False  # the inactive one is from before the suspend
 
     def seen(self):
         return (self.name, self.live, self.inactive, bool(self.suspended))
@@ -162,7 +162,7 @@ def suspended_as(was, kind):
 
 EFFECTS = {
     "device_create": lambda was, new: State(name=new),
-    "table_load": lambda was, new: was._replace(inactive=new),
+    "table_load": lambda was, new: was._replace(inactive=new, had_inactive=False),
     "device_resume": lambda was, new: resumed(was),
     "device_suspend": suspended_as,
     "table_swap": lambda was, new: was._replace(live=new, inactive=0),
@@ -171,7 +171,10 @@ EFFECTS = {
 }
 
 # On the way to an effect there may be another, which a kill leaves.
-HALF_WAY = {"table_swap": lambda was, new: was._replace(inactive=new)}
+HALF_WAY = {
+    "table_load": lambda was, new: was._replace(had_inactive=False),  # said before the kernel is asked
+    "table_swap": lambda was, new: was._replace(inactive=new),
+}
 
 
 def sometimes(states):

@@ -240,6 +240,23 @@ def test_the_daemon_is_killed_and_the_guardian_resumes(served, client, devices, 
     devices.made.clear()
 
 
+def test_a_table_that_took_the_place_of_one_from_before_is_not_made_live(served, client, devices, disk):
+    """It is younger than the suspend, although there was a table before."""
+    old, before, new = disk(), disk(), disk()
+    info = devices.make([linear(old, 1024)])
+    client.table_load(name=info["name"], targets=[linear(before, 1024)])
+    client.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=3600000)
+    client.table_load(name=info["name"], targets=[linear(new, 1024)])
+    writer = Waiting(info)
+    served.kill()
+    writer.end(old)
+    served.wait_guardian_gone()
+    assert dm.lines("table", info["device"]) == [linear(old, 1024)]
+    assert before.read(8, 8) == new.read(8, 8) == bytes(4096)
+    remove(info)
+    devices.made.clear()
+
+
 def test_the_daemon_is_killed_and_another_starts_at_once(served, client, devices, disk):
     drive = disk()
     info = devices.make([linear(drive)])

@@ -14,6 +14,7 @@ import pytest
 
 ZERO = [{"start": 0, "length": 8, "type": "zero", "params": ""}]
 LONGER = [{"start": 0, "length": 16, "type": "zero", "params": ""}]
+LONGEST = [{"start": 0, "length": 24, "type": "zero", "params": ""}]
 SUSPEND = ["DM_SUSPEND"]
 
 
@@ -273,6 +274,21 @@ def test_a_table_that_was_there_before_the_suspend_is(client):
     wait_running(client)
     wait_no_lease(client)
     assert client.table_status(name="d", flags=["DM_STATUS_TABLE"])["targets"] == LONGER
+
+
+@pytest.mark.parametrize("clears", [False, True])
+def test_nor_is_one_that_took_the_place_of_a_table_from_before(client, clears):
+    make(client)
+    client.table_load(name="d", targets=LONGER)
+    suspend(client, resume_after_ms=60000)
+    if clears:
+        client.table_clear(name="d")
+    client.table_load(name="d", targets=LONGEST)
+    suspend(client, resume_after_ms=1)
+    wait_running(client)
+    wait_no_lease(client)
+    assert client.table_status(name="d", flags=["DM_STATUS_TABLE"])["targets"] == ZERO
+    assert "DM_INACTIVE_PRESENT" not in client.device_status(name="d")["flags"]
 
 
 def test_a_suspend_that_fails_leaves_no_lease(client):
