@@ -106,12 +106,14 @@ static uint32_t depth_of(struct dmi *dm, struct dmi_device device, uint32_t leve
     return depth;
 }
 
-static void copy_view(const struct lease *lease, struct keeper_view *ret_view)
+static void copy_view(const struct keeper *keeper, const struct lease *lease,
+                      struct keeper_view *ret_view)
 {
     unsigned int state = lease->state;
 
     *ret_view = (struct keeper_view){
         .device = lease->device,
+        .slot = index_of(keeper, lease),
         .generation = lease->generation,
         .pid = lease->pid,
         .uid = lease->uid,
@@ -167,19 +169,14 @@ static void end(struct lease *lease, enum lease_outcome outcome)
 }
 
 /* With the lock held. The lease on a device, unless it turns out to be over. */
-static struct lease *find(struct keeper *keeper, const struct dmi_info *info)
+static struct lease *find(struct keeper *keeper, const struct dmi_info *info, uint64_t diskseq)
 {
     struct lease *lease = lease_find(keeper->table, info->device);
 
     if (!lease) {
         return NULL;
     }
-    bool same = !lease->uuid[0] || strcmp(lease->uuid, info->uuid) == 0;
-    if (same && lease->diskseq != 0) {
-        uint64_t now = lease_diskseq(info->device);
-        same = now == 0 || now == lease->diskseq;
-    }
-    if (!same) {
+    if (!lease_is_of(lease, info, diskseq)) {
         end(lease, LEASE_REMOVED);
         return NULL;
     }
@@ -217,7 +214,7 @@ static enum keeper_answer renew(struct keeper *keeper, struct lease *lease,
 }
 
 static enum keeper_answer record(struct keeper *keeper, const struct keeper_request *request,
-                                 uint32_t depth, struct lease **ret_lease)
+                                 uint64_t diskseq, uint32_t depth, struct lease **ret_lease)
 {
     const struct dmi_info *info = request->info;
     struct lease *lease = lease_claim(keeper->table);
@@ -226,7 +223,7 @@ static enum keeper_answer record(struct keeper *keeper, const struct keeper_requ
         return KEEPER_FULL;
     }
     lease->device = info->device;
-    lease->diskseq = request->simulated ? 0 : lease_diskseq(info->device);
+    lease->diskseq = diskseq;
     lease->depth = depth;
     lease->since = lease_clock();
     memcpy(lease->uuid, info->uuid, sizeof(lease->uuid));
@@ -249,18 +246,19 @@ enum keeper_answer keeper_begin(struct keeper *keeper, const struct keeper_reque
     if (!keeper) {
         return wanted ? KEEPER_FULL : KEEPER_NONE;
     }
+    uint64_t diskseq = lease_diskseq(request->dm, request->info->device);
     uint32_t depth = wanted ? depth_of(request->dm, request->info->device, 0, &calls) : 0;
     lock(keeper);
-    struct lease *lease = find(keeper, request->info);
+    struct lease *lease = find(keeper, request->info, diskseq);
     if (lease) {
         answer = renew(keeper, lease, request);
     } else if (request->info->flags & DMI_SUSPEND) {
         answer = KEEPER_FOREIGN;
     } else if (wanted) {
-        answer = record(keeper, request, depth, &lease);
+        answer = record(keeper, request, diskseq, depth, &lease);
     }
     if (lease) {
-        copy_view(lease, ret_view);
+        copy_view(keeper, lease, ret_view);
     }
     unlock(keeper);
     if (lease) {
@@ -272,22 +270,30 @@ enum keeper_answer keeper_begin(struct keeper *keeper, const struct keeper_reque
 /* With the lock held. The very lease that was seen, or NULL. */
 static struct lease *find_view(struct keeper *keeper, const struct keeper_view *view)
 {
-    struct lease *lease = lease_find(keeper->table, view->device);
+    struct lease *lease = &keeper->table->slots[view->slot];
 
-    return lease && lease->generation == view->generation ? lease : NULL;
+    return lease_is_live(lease) && lease->generation == view->generation ? lease : NULL;
 }
 
-bool keeper_confirm(struct keeper *keeper, const struct keeper_view *view)
+enum keeper_answer keeper_confirm(struct keeper *keeper, struct dmi *dm,
+                                  const struct keeper_view *view, const struct dmi_info *info)
 {
+    uint64_t diskseq = lease_diskseq(dm, info->device);
+    enum keeper_answer answer = KEEPER_NONE;
+
     lock(keeper);
     struct lease *lease = find_view(keeper, view);
-    bool ours = lease && lease->state != LEASE_TAKEN;
-    if (ours) {
+    if (lease && !lease_is_of(lease, info, diskseq)) {
+        answer = KEEPER_FOREIGN;
+    } else if (lease && lease->state == LEASE_TAKEN) {
+        answer = KEEPER_OTHERS;
+    } else if (lease) {
+        answer = KEEPER_HELD;
         lease->confirmed = true;
     }
     unlock(keeper);
     tell_changed(keeper);
-    return ours;
+    return answer;
 }
 
 void keeper_drop(struct keeper *keeper, const struct keeper_view *view)
@@ -342,7 +348,8 @@ void keeper_over(struct keeper *keeper, const struct keeper_view *view, enum lea
 {
     lock(keeper);
     struct lease *lease = find_view(keeper, view);
-    if (lease) {
+    /* That a roll-back resumed it is the roll-back's to tell. */
+    if (lease && lease->state == LEASE_HELD) {
         end(lease, outcome);
     }
     unlock(keeper);
@@ -356,7 +363,7 @@ size_t keeper_list(struct keeper *keeper, struct keeper_view *ret_views, size_t 
     lock(keeper);
     for (unsigned int i = 0; i < keeper->table->head.used && count < room; i++) {
         if (lease_is_live(&keeper->table->slots[i])) {
-            copy_view(&keeper->table->slots[i], &ret_views[count++]);
+            copy_view(keeper, &keeper->table->slots[i], &ret_views[count++]);
         }
     }
     unlock(keeper);

@@ -60,14 +60,14 @@ struct keeper_request {
     const struct dmi_info *info; /* of the device, read just now */
     const struct peer *peer;
     struct keeper_terms terms;
-    bool simulated; /* sysfs does not know the device */
 };
 
 /* One lease, copied. Times by lease_clock. */
 struct keeper_view {
     struct dmi_device device;
     char uuid[DMI_UUID_MAX + 1];
-    uint32_t generation;
+    unsigned int slot;   /* the two tell */
+    uint32_t generation; /* which one it is */
     int32_t pid;
     uint32_t uid;
     uint64_t connection; /* 0: none */
@@ -79,10 +79,11 @@ struct keeper_view {
 };
 
 enum keeper_answer {
-    KEEPER_NONE,    /* no lease was asked for, and there is none */
-    KEEPER_NEW,     /* recorded: keeper_confirm or keeper_drop follows */
-    KEEPER_HELD,    /* the caller holds it; with new terms, if there were any */
-    KEEPER_OTHERS,  /* somebody else does, or its roll-back has begun */
+    KEEPER_NONE,   /* no lease was asked for, and there is none */
+    KEEPER_NEW,    /* recorded: keeper_confirm or keeper_drop follows */
+    KEEPER_HELD,   /* the caller holds it; with new terms, if there were any: keeper_confirm follows
+                    */
+    KEEPER_OTHERS, /* somebody else does, or its roll-back has begun */
     KEEPER_FOREIGN, /* the device was suspended by somebody without a lease; so it stays */
     KEEPER_FULL,    /* the table is full */
 };
@@ -91,8 +92,13 @@ enum keeper_answer {
 enum keeper_answer keeper_begin(struct keeper *keeper, const struct keeper_request *request,
                                 struct keeper_view *ret_view);
 
-/* The device is suspended. False: the lease has ended meanwhile, and the device is resumed. */
-bool keeper_confirm(struct keeper *keeper, const struct keeper_view *view);
+/*
+ * The device of `info` is suspended. KEEPER_HELD: the lease holds. KEEPER_OTHERS: the guardian
+ * ends it, and resumes the device. KEEPER_NONE: it has ended before. KEEPER_FOREIGN: it is
+ * another device's.
+ */
+enum keeper_answer keeper_confirm(struct keeper *keeper, struct dmi *dm,
+                                  const struct keeper_view *view, const struct dmi_info *info);
 
 /* It is not, and nobody will suspend it: the lease is forgotten. */
 void keeper_drop(struct keeper *keeper, const struct keeper_view *view);
@@ -108,7 +114,7 @@ void keeper_loads(struct keeper *keeper, struct dmi_device device);
 void keeper_resumed(struct keeper *keeper, struct dmi_device device);
 void keeper_removed(struct keeper *keeper, struct dmi_device device);
 
-/* The same of one lease that was listed, if it is still that one. */
+/* The same of one lease that was listed, if it is still that one, and held. */
 void keeper_over(struct keeper *keeper, const struct keeper_view *view, enum lease_outcome outcome);
 
 /* Up to `room` leases; how many they are. */

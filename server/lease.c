@@ -287,23 +287,20 @@ size_t lease_adopt(struct lease_table *table, uint64_t now)
 
 /* --- the way back --- */
 
-uint64_t lease_diskseq(struct dmi_device device)
+uint64_t lease_diskseq(struct dmi *dm, struct dmi_device device)
 {
-    char path[64];
-    char number[32];
+    uint64_t diskseq = 0;
 
-    (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/diskseq", device.major, device.minor);
-    return read_small(path, number, sizeof(number)) == 0 ? strtoull(number, NULL, 10) : 0;
+    (void)dmi_device_diskseq(dm, device, &diskseq);
+    return diskseq;
 }
 
 /* Its uuid may have been set since; that of another device is another. */
-static bool is_same(const struct lease *lease, const struct dmi_info *info)
+bool lease_is_of(const struct lease *lease, const struct dmi_info *info, uint64_t diskseq)
 {
-    if (lease->uuid[0] && strcmp(lease->uuid, info->uuid) != 0) {
-        return false;
-    }
-    uint64_t diskseq = lease->diskseq ? lease_diskseq(lease->device) : 0;
-    return diskseq == 0 || diskseq == lease->diskseq;
+    return dmi_device_equal(lease->device, info->device) &&
+           (!lease->uuid[0] || strcmp(lease->uuid, info->uuid) == 0) &&
+           (lease->diskseq == 0 || diskseq == 0 || lease->diskseq == diskseq);
 }
 
 /*
@@ -316,16 +313,17 @@ static int wait_for_suspend(struct dmi *dm, const struct dmi_id *id, struct dmi_
     return dmi_device_status(dm, id, 0, ret_info);
 }
 
-static int resume(const struct lease *lease, struct dmi *dm, const struct dmi_id *id,
-                  struct dmi_info *info)
+int lease_resume(struct dmi *dm, const struct dmi_id *id, bool clears, struct dmi_info *info)
 {
     int rc = 0;
 
-    if (info->flags & DMI_INACTIVE_PRESENT && !(lease->terms & LEASE_HAD_INACTIVE)) {
+    if (clears && info->flags & DMI_INACTIVE_PRESENT) {
         rc = dmi_table_clear(dm, id, info);
     }
     if (rc == 0) {
-        rc = dmi_device_resume(dm, id, 0, DMI_UDEV_PRIMARY_SOURCE, info);
+        do {
+            rc = dmi_device_resume(dm, id, 0, DMI_UDEV_PRIMARY_SOURCE, info);
+        } while (rc == -EINTR);
     }
     if (rc == 0) {
         rc = dmi_device_status(dm, id, 0, info);
@@ -343,7 +341,7 @@ int lease_roll_back(const struct lease *lease, struct dmi *dm, enum lease_outcom
     enum lease_outcome outcome = LEASE_ROLLED_BACK;
 
     int rc = dmi_device_status(dm, &id, 0, &info);
-    if (rc == 0 && !is_same(lease, &info)) {
+    if (rc == 0 && !lease_is_of(lease, &info, lease_diskseq(dm, lease->device))) {
         rc = -ENXIO;
     }
     if (rc == 0 && !(info.flags & DMI_SUSPEND) && !lease->confirmed) {
@@ -355,7 +353,7 @@ int lease_roll_back(const struct lease *lease, struct dmi *dm, enum lease_outcom
     } else if (rc == 0 && !(info.flags & DMI_SUSPEND)) {
         outcome = LEASE_RESUMED;
     } else if (rc == 0) {
-        rc = resume(lease, dm, &id, &info);
+        rc = lease_resume(dm, &id, !(lease->terms & LEASE_HAD_INACTIVE), &info);
     }
     if (rc == 0) {
         *ret_outcome = outcome;

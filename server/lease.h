@@ -142,8 +142,19 @@ uint64_t lease_overdue(const struct lease *lease, uint64_t grace);
  */
 size_t lease_adopt(struct lease_table *table, uint64_t now);
 
-/* The sequence number that no two block devices share, from sysfs; 0 where it is not told. */
-uint64_t lease_diskseq(struct dmi_device device);
+/* dmi_device_diskseq, or 0 where it is not told. */
+uint64_t lease_diskseq(struct dmi *dm, struct dmi_device device);
+
+/* Is it the lease of the device that `info` tells of, whose disk is `diskseq` (0: not known)? */
+bool lease_is_of(const struct lease *lease, const struct dmi_info *info, uint64_t diskseq);
+
+/*
+ * Resumes a suspended device and sees that it runs. With `clears` an inactive table, which
+ * the resume would make live, is dropped before. What a signal interrupts is repeated. *info
+ * is the device as it was seen last, before and after. 0 or -errno; -EBUSY: it is suspended
+ * all the same. May block.
+ */
+int lease_resume(struct dmi *dm, const struct dmi_id *id, bool clears, struct dmi_info *info);
 
 /*
  * Resumes the device of a lease, if it is still the same and suspended. Before that a

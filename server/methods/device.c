@@ -224,25 +224,13 @@ static int check_live_table(struct call *call, const struct dmi_id *id, struct d
     return CALL_FAILED;
 }
 
-/* It came to its end after its caller had been told that it still ran: nobody will resume. */
-static int undo_suspend(struct call *call, const struct dmi_id *id)
-{
-    struct dmi_info info;
-    int rc = dmi_device_resume(&call->dm, id, 0, DMI_UDEV_PRIMARY_SOURCE, &info);
-
-    if (rc < 0) {
-        return fail_with_state(call, id, rc);
-    }
-    keeper_resumed(call->host->keeper, info.device);
-    return call_fail(call, ERROR_CANCELLED, "it was undone, the device runs.");
-}
-
 /* --- leases --- */
 
 /* The lease of one suspend. */
 struct hold {
     enum keeper_answer answer;
     struct keeper_view view;
+    bool was_suspended; /* before the call: nothing is to be done, or undone */
 };
 
 static int check_terms(struct call *call, const struct device_suspend_params *params,
@@ -314,7 +302,6 @@ static int begin_lease(struct call *call, const struct dmi_info *info,
         .info = info,
         .peer = &call->peer,
         .terms = *terms,
-        .simulated = call->host->sim != NULL,
     };
 
     hold->answer = keeper_begin(call->host->keeper, &request, &hold->view);
@@ -331,28 +318,77 @@ static int begin_lease(struct call *call, const struct dmi_info *info,
     return 0;
 }
 
-/* Unless the device is suspended nevertheless, or that cannot be told. */
-static void drop_lease(struct call *call, const struct dmi_id *id, const struct hold *hold)
+/* A new lease; unless its device is suspended nevertheless, or that cannot be told. */
+static void drop_lease(struct call *call, const struct hold *hold)
 {
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = hold->view.device};
     struct dmi dm;
     struct dmi_info info;
 
+    if (hold->answer != KEEPER_NEW) {
+        return;
+    }
     dmi_init(&dm, call->host->transport);
-    int rc = dmi_device_status(&dm, id, 0, &info);
-    if (hold->answer == KEEPER_NEW && (rc == -ENXIO || (rc == 0 && !(info.flags & DMI_SUSPEND)))) {
+    int rc = dmi_device_status(&dm, &id, 0, &info);
+    if (rc == -ENXIO || (rc == 0 && !(info.flags & DMI_SUSPEND))) {
         keeper_drop(call->host->keeper, &hold->view);
     }
 }
 
-/* The device is suspended: what the caller is told of it. */
-static int tell_lease(struct call *call, const struct hold *hold, struct device_info *result)
+/*
+ * Nobody else would resume. *info is the suspend's answer: by its number, since the suspend may
+ * have lasted for long, and the device may have another name by now.
+ */
+static int undo_suspend(struct call *call, const struct hold *hold, struct dmi_info *info,
+                        enum error_id error, const char *why)
 {
-    if (hold->answer == KEEPER_NEW && !keeper_confirm(call->host->keeper, &hold->view)) {
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = info->device};
+    const char *left = info->flags & DMI_INACTIVE_PRESENT
+                           ? "the device runs; its inactive table, which that would have made "
+                             "live, was cleared"
+                           : "the device runs";
+    int rc = lease_resume(&call->dm, &id, true, info);
+
+    if (rc < 0) {
+        return fail_with_state(call, &id, rc);
+    }
+    drop_lease(call, hold);
+    keeper_resumed(call->host->keeper, info->device);
+    (void)call_fail(call, error, "%s%sit was undone, %s.", why, *why ? ": " : "", left);
+    call->failure.data.state = left;
+    return CALL_FAILED;
+}
+
+/*
+ * The kernel was told to suspend by the identifier that the caller has a right to. Another
+ * program may have given it to another device since the lease was written.
+ */
+static int confirm_lease(struct call *call, const struct hold *hold, struct dmi_info *info)
+{
+    if (hold->answer != KEEPER_NEW && hold->answer != KEEPER_HELD) {
+        return 0;
+    }
+    enum keeper_answer answer = keeper_confirm(call->host->keeper, &call->dm, &hold->view, info);
+    if (answer == KEEPER_HELD) {
+        return 0;
+    }
+    if (answer == KEEPER_OTHERS || hold->was_suspended) {
         (void)call_fail(call, ERROR_TIMED_OUT, "The lease of %s was over before it was suspended.",
                         call->subject);
         call->failure.data.state = "it is being resumed, or runs";
         return CALL_FAILED;
     }
+    if (answer == KEEPER_FOREIGN) {
+        return undo_suspend(call, hold, info, ERROR_DEVICE_NOT_FOUND,
+                            "Another device was suspended than the one found before");
+    }
+    return undo_suspend(call, hold, info, ERROR_TIMED_OUT,
+                        "The lease was over before the device was suspended");
+}
+
+/* The device is suspended: what the caller is told of it. */
+static void tell_lease(const struct hold *hold, struct device_info *result)
+{
     result->already_suspended = result->has_already_suspended = hold->answer == KEEPER_FOREIGN;
     result->has_lease = hold->answer == KEEPER_NEW || hold->answer == KEEPER_HELD;
     if (result->has_lease) {
@@ -362,7 +398,6 @@ static int tell_lease(struct call *call, const struct hold *hold, struct device_
             .ends_in_ms = left_ms(&hold->view),
         };
     }
-    return 0;
 }
 
 /* What was suspended before this call stays so, whatever becomes of the call. */
@@ -379,20 +414,23 @@ static int suspend(struct call *call, const struct dmi_id *id, uint32_t flags,
     if (rc != 0) {
         return rc;
     }
-    bool was_suspended = info.flags & DMI_SUSPEND;
-    /* By number where there is a lease: both are then of the same device, whatever its name is. */
-    const struct dmi_id leased = {.kind = DMI_BY_DEVICE, .device = info.device};
-    rc = dmi_device_suspend(&call->dm, hold.answer == KEEPER_NEW ? &leased : id, flags, &info);
+    hold.was_suspended = info.flags & DMI_SUSPEND;
+    rc = hold.was_suspended ? 0 : dmi_device_suspend(&call->dm, id, flags, &info);
     if (rc < 0) {
-        drop_lease(call, id, &hold);
+        drop_lease(call, &hold);
         return fail_with_state(call, id, rc);
     }
-    if (!call_commit(call) && !was_suspended) {
-        return undo_suspend(call, id);
+    /* Its caller may have been told that it still ran. */
+    rc = call_commit(call) || hold.was_suspended
+             ? confirm_lease(call, &hold, &info)
+             : undo_suspend(call, &hold, &info, ERROR_CANCELLED, "");
+    if (rc != 0) {
+        return rc;
     }
     call_tell(call, EVENT_SUSPENDED, &info);
     rc = call_info(call, &info, result);
-    return rc < 0 ? rc : tell_lease(call, &hold, result);
+    tell_lease(&hold, result);
+    return rc;
 }
 
 int method_device_suspend(struct call *call, const struct device_suspend_params *params,

@@ -72,14 +72,23 @@ static enum keeper_answer begin(struct scene *scene, struct peer peer, struct ke
     struct dmi dm;
 
     dmi_init(&dm, scene->rig.dispatcher.host.transport);
-    const struct keeper_request request = {
-        .dm = &dm, .info = &info, .peer = &peer, .terms = terms, .simulated = true};
+    const struct keeper_request request = {.dm = &dm, .info = &info, .peer = &peer, .terms = terms};
     return keeper_begin(keeper_of(scene), &request, ret_view);
 }
 
 static struct keeper_terms after(uint64_t ms)
 {
     return (struct keeper_terms){.given = true, .after_ms = ms};
+}
+
+/* As it does after that. */
+static enum keeper_answer confirm(struct scene *scene, const struct keeper_view *view)
+{
+    const struct dmi_info info = info_of(scene);
+    struct dmi dm;
+
+    dmi_init(&dm, scene->rig.dispatcher.host.transport);
+    return keeper_confirm(keeper_of(scene), &dm, view, &info);
 }
 
 /* A suspended device whose lease user 7 holds. */
@@ -90,7 +99,7 @@ static struct keeper_view give(struct scene *scene, struct keeper_terms terms)
     assert_int_equal(begin(scene, (struct peer){.uid = 7, .connection = 3}, terms, &view),
                      KEEPER_NEW);
     suspend(scene);
-    assert_true(keeper_confirm(keeper_of(scene), &view));
+    assert_int_equal(confirm(scene, &view), KEEPER_HELD);
     return view;
 }
 
@@ -98,6 +107,14 @@ static bool is_over(void *what)
 {
     struct scene *scene = what;
     return keeper_count(keeper_of(scene)) == 0;
+}
+
+static void resume(struct scene *scene)
+{
+    struct asked asked;
+
+    (void)ask_now(&scene->rig, &asked, "device_resume", "{\"name\":\"d\"}");
+    ask_done(&asked);
 }
 
 static bool runs(struct scene *scene)
@@ -185,7 +202,7 @@ static void test_a_suspend_that_failed_is_forgotten(void **state)
     assert_int_equal(begin(scene, (struct peer){0}, after(60000), &view), KEEPER_NEW);
     keeper_drop(keeper_of(scene), &view);
     assert_int_equal(keeper_count(keeper_of(scene)), 0);
-    assert_false(keeper_confirm(keeper_of(scene), &view));
+    assert_int_equal(confirm(scene, &view), KEEPER_NONE);
 }
 
 static void test_what_the_guardian_has_taken_is_the_guardians(void **state)
@@ -198,7 +215,7 @@ static void test_what_the_guardian_has_taken_is_the_guardians(void **state)
     assert_true(lease_move(lease, LEASE_HELD, LEASE_TAKEN));
     assert_int_equal(begin(scene, (struct peer){.uid = 7}, after(5), &view), KEEPER_OTHERS);
     assert_true(view.ending);
-    assert_false(keeper_confirm(keeper_of(scene), &view));
+    assert_int_equal(confirm(scene, &view), KEEPER_OTHERS);
     keeper_resumed(keeper_of(scene), view.device);
     assert_int_equal(lease->state, LEASE_TAKEN);
     /* It tells that it is done, and the slot is free again. */
@@ -216,14 +233,175 @@ static void test_a_lease_that_was_listed_is_ended_only_if_it_is_still_that_one(v
     keeper_resumed(keeper_of(scene), old.device);
     rig_until(&scene->rig, is_over, scene);
     suspend(scene);
-    struct asked resumed;
-    (void)ask_now(&scene->rig, &resumed, "device_resume", "{\"name\":\"d\"}");
-    ask_done(&resumed);
+    resume(scene);
     view = give(scene, after(60000));
     keeper_over(keeper_of(scene), &old, LEASE_RESUMED);
     assert_int_equal(keeper_list(keeper_of(scene), &view, 1), 1);
     keeper_over(keeper_of(scene), &view, LEASE_RESUMED);
     rig_until(&scene->rig, is_over, scene);
+}
+
+/* Slots count their uses each by itself, so the same count may be of two leases. */
+static void test_of_two_leases_the_one_that_was_listed_is_ended(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view old = give(scene, after(60000));
+    struct lease *first = lease_find(scene->table, old.device);
+
+    /* The first slot is another device's now, and the second has the first one's device. */
+    first->device = (struct dmi_device){254, 99};
+    resume(scene);
+    struct keeper_view view = give(scene, after(60000));
+    assert_int_not_equal(view.slot, old.slot);
+    assert_int_equal(view.generation, old.generation);
+    keeper_over(keeper_of(scene), &old, LEASE_REMOVED);
+    assert_int_equal(keeper_list(keeper_of(scene), &view, 1), 1);
+    assert_true(dmi_device_equal(view.device, info_of(scene).device));
+}
+
+static void test_a_roll_back_is_not_hidden_by_who_lists_its_lease(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view = give(scene, after(60000));
+    struct lease *lease = lease_find(scene->table, view.device);
+
+    assert_true(lease_move(lease, LEASE_HELD, LEASE_ENDING));
+    keeper_over(keeper_of(scene), &view, LEASE_RESUMED);
+    assert_int_equal(lease->state, LEASE_ENDING);
+    assert_true(lease_move(lease, LEASE_ENDING, LEASE_HELD));
+    keeper_resumed(keeper_of(scene), view.device);
+    rig_until(&scene->rig, is_over, scene);
+}
+
+/* --- another device than was judged --- */
+
+static const char LEASED[] =
+    "{\"name\":\"d\",\"flags\":[\"DM_SUSPEND\"],\"resume_after_ms\":60000}";
+
+/* Another program gives the name away between our look at the device and its suspend. */
+static void suspend_another(struct scene *scene, void (*meanwhile)(struct scene *scene))
+{
+    uint64_t fault = rig_hold(&scene->rig, DMI_TABLE_DEPS, "d");
+    struct asked asked;
+
+    assert_false(ask(&scene->rig, &asked, "device_suspend", LEASED));
+    rig_until_held(&scene->rig, fault, 1);
+    meanwhile(scene);
+    rig_release(&scene->rig, fault);
+    ask_wait(&scene->rig, &asked);
+    assert_error(asked.reply, 1, "device_not_found");
+    assert_non_null(strstr(rig_string(asked.reply, "error/data/state"), "the device runs"));
+    ask_done(&asked);
+    assert_true(runs(scene));
+    assert_int_equal(keeper_count(keeper_of(scene)), 0);
+}
+
+static void rename_and_make(struct scene *scene)
+{
+    rig_rename(&scene->rig, "d", "e");
+    rig_device(&scene->rig, "d", "U-2");
+}
+
+static void make_anew(struct scene *scene)
+{
+    rig_remove(&scene->rig, "d");
+    rig_device(&scene->rig, "d", "U-1");
+}
+
+static void test_a_suspend_of_another_device_is_undone(void **state)
+{
+    suspend_another(*state, rename_and_make);
+}
+
+static void test_a_suspend_of_one_that_was_made_anew_is_undone(void **state)
+{
+    suspend_another(*state, make_anew);
+}
+
+static void end_its_lease(struct scene *scene)
+{
+    keeper_resumed(keeper_of(scene), info_of(scene).device);
+    rig_until(&scene->rig, is_over, scene);
+}
+
+/* Whoever holds a suspend without its lease would hold it for good. */
+static void test_a_suspend_whose_lease_has_ended_is_undone(void **state)
+{
+    struct scene *scene = *state;
+    uint64_t fault = rig_hold(&scene->rig, DMI_DEV_SUSPEND, "d");
+    struct asked asked;
+
+    assert_false(ask(&scene->rig, &asked, "device_suspend", LEASED));
+    rig_until_held(&scene->rig, fault, 1);
+    end_its_lease(scene);
+    rig_release(&scene->rig, fault);
+    ask_wait(&scene->rig, &asked);
+    assert_error(asked.reply, 9, "timed_out");
+    ask_done(&asked);
+    assert_true(runs(scene));
+}
+
+static void stall(struct scene *scene, const char *params)
+{
+    struct asked asked;
+
+    (void)ask_now(&scene->rig, &asked, "simulate_stall", params);
+    assert_non_null(rig_at(asked.reply, "result"));
+    ask_done(&asked);
+}
+
+static bool other_runs(struct scene *scene)
+{
+    const struct dmi_id id = {.kind = DMI_BY_NAME, .name = "e"};
+    struct dmi dm;
+    struct dmi_info info;
+
+    dmi_init(&dm, scene->rig.dispatcher.host.transport);
+    assert_int_equal(dmi_device_status(&dm, &id, 0, &info), 0);
+    return !(info.flags & DMI_SUSPEND);
+}
+
+static void on_given_up(struct call *call)
+{
+    assert_true(call->life.given_up);
+    *(bool *)call->owner = true;
+}
+
+static bool is_true(void *what)
+{
+    return *(bool *)what;
+}
+
+/* A suspend that nobody waits for any more; it frees itself. */
+static void give_up_suspend(struct scene *scene)
+{
+    const struct dispatch_request request = {.peer = &(struct peer){0}, .method = "device_suspend"};
+    json_t *params = rig_json("{\"name\":\"d\",\"flags\":[\"DM_SUSPEND\"],\"timeout_ms\":50}");
+    struct call *call = call_new(params, "7", 1, &scene->rig.budget);
+    bool given_up = false;
+
+    json_decref(params);
+    assert_non_null(call);
+    call->done = on_given_up;
+    call->owner = &given_up;
+    assert_false(dispatch_begin(&scene->rig.dispatcher, call, &request));
+    rig_until(&scene->rig, is_true, &given_up);
+}
+
+/* It may last for hours: what has its name by then may be another device. */
+static void test_what_was_given_up_is_undone_whatever_its_name_is(void **state)
+{
+    struct scene *scene = *state;
+
+    stall(scene, "{\"name\":\"d\",\"freeze\":true}");
+    give_up_suspend(scene);
+    rig_rename(&scene->rig, "d", "e");
+    rig_device(&scene->rig, "d", "U-2");
+    suspend(scene);
+    stall(scene, "{\"name\":\"e\"}");
+    rig_until_idle(&scene->rig);
+    assert_true(other_runs(scene));
+    assert_false(runs(scene));
 }
 
 static void test_at_the_end_all_end(void **state)
@@ -281,6 +459,12 @@ int main(void)
         TEST(test_a_suspend_that_failed_is_forgotten),
         TEST(test_what_the_guardian_has_taken_is_the_guardians),
         TEST(test_a_lease_that_was_listed_is_ended_only_if_it_is_still_that_one),
+        TEST(test_of_two_leases_the_one_that_was_listed_is_ended),
+        TEST(test_a_roll_back_is_not_hidden_by_who_lists_its_lease),
+        TEST(test_a_suspend_of_another_device_is_undone),
+        TEST(test_a_suspend_of_one_that_was_made_anew_is_undone),
+        TEST(test_a_suspend_whose_lease_has_ended_is_undone),
+        TEST(test_what_was_given_up_is_undone_whatever_its_name_is),
         TEST(test_at_the_end_all_end),
         TEST(test_leases_of_an_earlier_start_go_on),
         cmocka_unit_test(test_without_a_keeper),

@@ -416,6 +416,31 @@ static void test_a_device_that_is_gone_or_another(void **state)
     assert_int_equal(scene->outcome, LEASE_REMOVED);
 }
 
+static void test_one_that_was_made_anew_is_another(void **state)
+{
+    struct scene *scene = *state;
+
+    scene->lease.diskseq = lease_diskseq(&scene->dm, scene->lease.device);
+    assert_int_not_equal(scene->lease.diskseq, 0);
+    rig_remove(&scene->rig, "d");
+    rig_device(&scene->rig, "d", "U-1");
+    suspend(scene);
+    assert_int_equal(roll_back(scene), 0);
+    assert_int_equal(scene->outcome, LEASE_REMOVED);
+    assert_true(flags_of(scene) & DMI_SUSPEND);
+    assert_int_equal(lease_diskseq(&scene->dm, (struct dmi_device){4095, 4095}), 0);
+}
+
+static void test_a_resume_that_a_signal_ends_is_repeated(void **state)
+{
+    struct scene *scene = *state;
+
+    suspend(scene);
+    rig_fault(&scene->rig, DMI_DEV_SUSPEND, EINTR, 3);
+    assert_int_equal(roll_back(scene), 0);
+    assert_false(flags_of(scene) & DMI_SUSPEND);
+}
+
 static void test_a_rename_and_a_later_uuid_change_nothing(void **state)
 {
     struct scene *scene = *state;
@@ -458,7 +483,6 @@ static void test_the_boot_id_and_the_clock(void **state)
     assert_int_equal(strlen(id), LEASE_BOOT_ID);
     uint64_t before = lease_clock();
     assert_true(before > 0 && lease_clock() >= before);
-    assert_int_equal(lease_diskseq((struct dmi_device){4095, 4095}), 0);
 }
 
 #define AT(test) cmocka_unit_test_setup_teardown(test, place_setup, place_teardown)
@@ -482,6 +506,8 @@ int main(void)
         ON(test_what_somebody_resumed_is_left_alone),
         ON(test_a_suspend_that_may_not_be_over_is_waited_for),
         ON(test_a_device_that_is_gone_or_another),
+        ON(test_one_that_was_made_anew_is_another),
+        ON(test_a_resume_that_a_signal_ends_is_repeated),
         ON(test_a_rename_and_a_later_uuid_change_nothing),
         ON(test_failures_are_told),
         cmocka_unit_test(test_the_boot_id_and_the_clock),

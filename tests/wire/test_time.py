@@ -88,6 +88,22 @@ def test_a_freeze_is_given_up_and_undone_at_its_end(client, other, daemon):
     assert client.table_clear(name="a", timeout_ms=5000)
 
 
+def test_what_is_undone_makes_no_table_live(client, other, daemon):
+    make(client)
+    client.table_load(name="a", targets=[TABLE[0] | {"length": 16}])
+    client.simulate_stall(name="a", freeze=True)
+    with pytest.raises(dmrpc.RpcError) as caught:
+        client.device_suspend(name="a", flags=["DM_SUSPEND"], timeout_ms=100)
+    assert caught.value.name == "timed_out" and caught.value.data["state"] == "still running"
+    # Nor has a signal any say in it, which comes again and again: it is meant for the suspend.
+    other.simulate_fault_add(ioctl="DM_DEV_SUSPEND", name="a", errno=4, calls=3)
+    other.simulate_stall(name="a")
+    wait_until(lambda: not running(client, "device_suspend"))
+    assert client.device_status(name="a")["flags"] == ["DM_ACTIVE_PRESENT"]
+    assert client.table_status(name="a", flags=["DM_STATUS_TABLE"])["targets"] == TABLE
+    assert daemon.said("has ended: it was undone, the device runs; its inactive table")
+
+
 def test_what_cannot_be_interrupted_is_carried_out(client, other, daemon):
     client.simulate_fault_add(ioctl="DM_DEV_CREATE", held=True)
     with pytest.raises(dmrpc.RpcError) as caught:
