@@ -102,7 +102,7 @@ int method_table_clear(struct call *call, const struct table_clear_params *param
 /* All that a swap needs to know for the way back. */
 struct swap {
     struct call *call;
-    struct dmi_id id; /* by number: a rename in between leads to no other device */
+    struct dmi_id id; /* by number, from when the new table is in it: names may change */
     uint32_t flags;   /* the caller's */
     struct dmi_table old;
     struct dmi_info now;   /* when last looked at; zeros: */
@@ -175,6 +175,17 @@ static int activate(struct swap *swap)
     return rc;
 }
 
+/* On the way back: a call that is being ended gets signals for as long as it runs. */
+static int activate_again(struct swap *swap)
+{
+    int rc;
+
+    do {
+        rc = activate(swap);
+    } while (rc == -EINTR);
+    return rc;
+}
+
 /*
  * A crypt target's key can be wiped while it is suspended. Its line then shows zeros, and
  * loading that would make garbage of the data.
@@ -208,7 +219,7 @@ static int reload_old(struct swap *swap)
         return CALL_FAILED;
     }
     int rc = load(swap->call, &swap->id, &swap->old, flags, &info);
-    return rc < 0 ? rc : activate(swap);
+    return rc < 0 ? rc : activate_again(swap);
 }
 
 /* After a swap that failed: the old table live, nothing in the inactive slot, the device running.
@@ -226,7 +237,7 @@ static bool put_back(struct swap *swap)
     if (!swap->is_old) {
         rc = reload_old(swap);
     } else if (rc == 0 && swap->now.flags & DMI_SUSPEND) {
-        rc = activate(swap);
+        rc = activate_again(swap);
     }
     if (rc < 0) {
         failure_set_kernel(&swap->second, rc, &call->dm, call->subject, call->exists);
@@ -338,18 +349,43 @@ static int finish(struct swap *swap, size_t count, struct device_info *result)
     return call_info(call, &swap->now, result);
 }
 
-/* The inactive table, where it is one that its caller may have. */
+/* Another program has given the identifier to another device since the old lines were read. */
+static int fail_other(struct swap *swap, struct dmi_info *other)
+{
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = other->device};
+    int rc = dmi_table_clear(&swap->call->dm, &id, other);
+
+    (void)call_fail(swap->call, ERROR_DEVICE_NOT_FOUND,
+                    "The table went to another device than the one found before: %s is %u:%u now.",
+                    swap->call->subject, id.device.major, id.device.minor);
+    swap->call->failure.data.state =
+        rc < 0 ? "the table is STILL LOADED there: nobody should resume that device before a "
+                 "table_clear"
+               : "its inactive table was cleared; no live table has changed";
+    return CALL_FAILED;
+}
+
+/*
+ * The inactive table, where it is one that its caller may have. By the caller's own identifier: by
+ * number it might be a device that he has no right to any more.
+ */
 static int load_new(struct swap *swap, const struct dmi_table *table)
 {
     struct call *call = swap->call;
+    const struct dmi_id id = call_device(call);
     struct under_allowed allowed;
     struct dmi_info info;
     int rc = access_check_lines(call, table, &allowed);
 
     if (rc == 0) {
-        rc = load(call, &swap->id, table, swap->flags, &info);
-        rc = rc < 0 ? fail_load(swap, rc)
-                    : access_check_loaded(call, swap->old.info.device, &allowed);
+        rc = load(call, &id, table, swap->flags, &info);
+        if (rc < 0) {
+            rc = fail_load(swap, rc);
+        } else if (!dmi_device_equal(info.device, swap->old.info.device)) {
+            rc = fail_other(swap, &info);
+        } else {
+            rc = access_check_loaded(call, info.device, &allowed);
+        }
     }
     under_allowed_done(&allowed);
     return rc;

@@ -35,6 +35,7 @@ dmrpc_unit_test(server_guardian server_rig)
 dmrpc_unit_test(server_keeper server_rig)
 dmrpc_unit_test(server_lease server_rig)
 dmrpc_unit_test(server_log dmrpc_server)
+dmrpc_unit_test(server_methods server_rig)
 dmrpc_unit_test(server_metrics server_rig)
 # ThreadSanitizer calls some of these for itself, before there is a test.
 if(NOT DMRPC_SANITIZE MATCHES "thread")

@@ -10,7 +10,7 @@ import dmrpc
 from keysearch import find_copies
 
 TABLE = ["DM_STATUS_TABLE"]
-EIO, ENOMEM, EINVAL = 5, 12, 22
+EINTR, EIO, ENOMEM, EINVAL = 4, 5, 12, 22
 RUNS = "the old table is live and running"
 
 
@@ -225,6 +225,14 @@ def test_where_it_cannot_be_seen_what_is_live_the_old_lines_help(client, pool):
     fault(client, "DM_TABLE_STATUS", 0, EIO)
     error = fails("table_rejected", swap(client, SHORT), errno_name="EINVAL")
     assert_back(client, pool, error)
+
+
+@pytest.mark.parametrize("looks", [[], [0, EIO]])
+def test_signals_do_not_end_the_way_back(client, old, looks):
+    """A call whose time is over gets one every 10 ms, and they are for the swap."""
+    fault(client, "DM_TABLE_STATUS", *looks)
+    fault(client, "DM_DEV_SUSPEND", 0, EINTR, EINTR, EINTR)
+    assert_back(client, old, fails("table_rejected", swap(client, TOO_LONG), errno_name="EINVAL"))
 
 
 # --- the roll-back fails too ---
