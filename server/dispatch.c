@@ -19,6 +19,27 @@
 #include "secret.h"
 #include "waits.h"
 
+/* --- what it does to others --- */
+
+/* A suspend. What the params say has not been checked, perhaps. */
+static bool drains(const struct call *call)
+{
+    const json_t *flags = json_object_get(call->params_json, "flags");
+    bool found = false;
+
+    for (size_t i = 0; call->method->drains && !found && i < json_array_size(flags); i++) {
+        const char *flag = json_string_value(json_array_get(flags, i));
+        found = flag && strcmp(flag, call->method->drains) == 0;
+    }
+    return found;
+}
+
+/* A resume, whatever its method is called. */
+static bool releases(const struct call *call)
+{
+    return call->method->releases || (call->method->drains && !drains(call));
+}
+
 /* --- the reply --- */
 
 static void put_failure(const struct call *call, struct failure *failure, struct out *out)
@@ -243,7 +264,7 @@ static void submit(struct call *call)
     call->life.stage = CALL_WORKER;
     call->job.run = on_job;
     call->job.end = on_job_end;
-    call->job.releases = call->method->releases;
+    call->job.releases = releases(call);
     if (workers_submit(call->dispatcher->workers, &call->job) < 0) {
         (void)call_fail(call, ERROR_OVERLOADED, "There is no thread for the call now.");
         print(call, NULL);
@@ -410,8 +431,8 @@ static bool enter_order(struct call *call)
     call->order = (struct order_entry){.refresh = on_refresh,
                                        .start = on_turn,
                                        .yield = on_yield,
-                                       .drains = call->method->drains,
-                                       .releases = call->method->releases};
+                                       .drains = drains(call),
+                                       .releases = releases(call)};
     add_keys(call);
     return order_enter(&call->dispatcher->order, &call->order);
 }
@@ -475,7 +496,7 @@ static int check_load(struct call *call)
     const struct dispatcher *dispatcher = call->dispatcher;
     const uint64_t limit = dispatcher->host.limits.queued_calls;
     /* Those that fill the line may wait for this one. */
-    const uint64_t room = call->method->releases ? 2 * limit : limit;
+    const uint64_t room = releases(call) ? 2 * limit : limit;
 
     if (dispatcher->closing) {
         return call_fail(call, ERROR_SHUTTING_DOWN,

@@ -36,12 +36,12 @@ struct method {
     enum method_effect effect;
     enum method_scope scope;
     enum method_place place;
-    bool orders;     /* changes a device: one at a time for each device, in order of arrival */
-    bool solo;       /* not in a batch */
-    bool drains;     /* may wait for I/O to end while it holds the device's turn, */
-    bool releases;   /* and this ends that: a suspend, a resume */
-    bool simulated;  /* only where the kernel is simulated; unknown otherwise */
-    uint32_t errors; /* bit of each enum error_id that the schema declares for it */
+    bool orders;        /* changes a device: one at a time for each device, in order of arrival */
+    bool solo;          /* not in a batch */
+    const char *drains; /* with this flag it may wait for I/O to end while it has its turn, */
+    bool releases;      /* and this ends that, as does the former without the flag */
+    bool simulated;     /* only where the kernel is simulated; unknown otherwise */
+    uint32_t errors;    /* bit of each enum error_id that the schema declares for it */
     const struct type *params;
     const struct type *result;
     /* Calls method_NAME with the params and result structs. See call.h for its contract. */

@@ -270,7 +270,7 @@ class Model:
             "place": "PLACE_" + method["x-place"].upper(),
             "orders": method.get("x-orders", False),
             "solo": method.get("x-solo", False),
-            "drains": method.get("x-drains", False),
+            "drains": method.get("x-drains"),
             "releases": method.get("x-releases", False),
             "simulated": method.get("x-simulated", False),
             "errors": ["ERROR_" + e["$ref"].rsplit("/", 1)[1].upper() for e in method["errors"]],

@@ -344,6 +344,10 @@ def effects(document):
             yield path, "x-orders says that it changes a device, x-effect that it reads"
         if method.get("x-orders") and method["x-place"] != "worker":
             yield path, "x-orders needs x-place: worker"
+        drains = method.get("x-drains")
+        known = {param["name"]: param["schema"] for _, param in params(document, path, method)}
+        if drains and drains not in known.get("flags", {}).get("items", {}).get("enum", []):
+            yield path, f"x-drains: {drains} is no flag of it"
 
 
 def unused(document):

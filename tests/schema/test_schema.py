@@ -420,6 +420,7 @@ MUTATIONS = {
     "changes a device by reading": (lambda d: method(d, "device_resume").update({"x-effect": "read"}),
                                     "x-orders says"),
     "ordered on the loop": (lambda d: method(d, "device_resume").update({"x-place": "loop"}), "x-orders needs"),
+    "drains by no flag": (lambda d: method(d, "device_suspend").update({"x-drains": "DM_HURRY"}), "is no flag of it"),
     "one-of names no param": (lambda d: method(d, "version").update({"x-one-of": ["name", "uuid", "device"]}),
                               "there is no param"),
     "one-of without a component": (lambda d: method(d, "device_rename").update({"x-one-of": ["name", "new_name"]}),

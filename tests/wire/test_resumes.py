@@ -43,12 +43,13 @@ def full(tmp_path):
                 each.close()
 
 
-def test_a_resume_needs_no_worker(full):
+@pytest.mark.parametrize("method", ["device_resume", "device_suspend"])
+def test_a_resume_needs_no_worker(full, method):
     daemon, client = full
     with daemon.client() as other, pytest.raises(dmrpc.RpcError) as caught:
         other.table_status(name="held")
     assert caught.value.name == "overloaded" and caught.value.data["limit"] == QUEUED
-    assert client.device_resume(name="held") and not suspended(client, "held")
+    assert getattr(client, method)(name="held") and not suspended(client, "held")
     stats = client.server_stats()
     assert stats["workers"] == stats["workers_busy"] == stats["workers_limit"] == WORKERS
 
