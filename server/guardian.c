@@ -37,8 +37,7 @@ static const uint64_t RETRY_LONGEST = 30 * SECOND; /* up to this */
 struct watch {
     bool busy;      /* in a hand, or in line for one */
     uint64_t taken; /* when */
-    uint64_t retry;
-    uint64_t pause;
+    uint64_t pause; /* before the next try */
 };
 
 struct guard {
@@ -50,7 +49,7 @@ struct guard {
     uint64_t dying; /* when it was killed, though threads of it may be in the kernel; or 0 */
     struct watch watches[LEASE_SLOTS];
 
-    pthread_mutex_t lock; /* of all that follows, and of `busy`, `retry` and `pause` above */
+    pthread_mutex_t lock; /* of all that follows, and of `busy` and `pause` above */
     pthread_cond_t work;
     unsigned int line[LEASE_SLOTS]; /* slots that wait for a hand */
     size_t first, count;
@@ -76,12 +75,7 @@ static void roll_back(struct guard *guard, unsigned int i)
         lease->state = LEASE_ENDED;
     }
     pthread_mutex_lock(&guard->lock);
-    struct watch *watch = &guard->watches[i];
-    watch->busy = false;
-    if (rc < 0) {
-        watch->retry = lease_clock() + watch->pause;
-        watch->pause = watch->pause * 2 < RETRY_LONGEST ? watch->pause * 2 : RETRY_LONGEST;
-    }
+    guard->watches[i].busy = false;
     pthread_mutex_unlock(&guard->lock);
 }
 
@@ -112,10 +106,17 @@ static void *hand_main(void *argument)
     return NULL;
 }
 
-/* With the lock held. */
+/*
+ * With the lock held. When the next try is due is said before this one: the daemon, where it sees
+ * that a try is worth it, sets that back, and this must not be lost.
+ */
 static void hand_out(struct guard *guard, unsigned int i)
 {
-    guard->watches[i].busy = true;
+    struct watch *watch = &guard->watches[i];
+
+    watch->busy = true;
+    guard->table->slots[i].retry = lease_clock() + watch->pause;
+    watch->pause = watch->pause * 2 < RETRY_LONGEST ? watch->pause * 2 : RETRY_LONGEST;
     guard->line[(guard->first + guard->count) % LEASE_SLOTS] = i;
     guard->count++;
     pthread_cond_signal(&guard->work);
@@ -138,6 +139,7 @@ static uint64_t take(struct guard *guard, unsigned int i, uint64_t now)
             lease->reason = guard->orphan ? LEASE_ORPHANED : LEASE_TIME_UP;
         }
         guard->watches[i] = (struct watch){.taken = now, .pause = RETRY_FIRST};
+        lease->retry = 0;
     }
     return now;
 }
@@ -178,7 +180,8 @@ static void start(struct guard *guard, uint64_t now, struct view *view)
             continue;
         }
         uint64_t when = lease->depth == view->lowest ? now : watch->taken + LAYER_PATIENCE;
-        when = watch->retry > when ? watch->retry : when;
+        uint64_t retry = lease->retry;
+        when = retry > when ? retry : when;
         if (when <= now) {
             hand_out(guard, i);
         } else if (when < view->next) {

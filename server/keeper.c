@@ -153,38 +153,35 @@ static void set_terms(struct keeper *keeper, struct lease *lease,
     keeper->fresh[index_of(keeper, lease)] = true;
 }
 
-/* With the lock held. The guardian may have taken it: then it is the guardian's to end. */
-static void end(struct lease *lease, enum lease_outcome outcome)
+/*
+ * With the lock held. True: it has ended. What the guardian has taken is the guardian's to end,
+ * which looks at it at once.
+ */
+static bool end(struct lease *lease, enum lease_outcome outcome)
 {
-    enum lease_state state = LEASE_HELD;
-
-    if (!lease_is_live(lease) || lease->state == LEASE_TAKEN) {
-        return;
+    if (lease->state != LEASE_TAKEN) {
+        lease->outcome = outcome;
+        lease->reason = LEASE_BY_OTHERS;
+        if (!lease_move(lease, LEASE_HELD, LEASE_ENDED)) {
+            (void)lease_move(lease, LEASE_ENDING, LEASE_ENDED);
+        }
     }
-    lease->outcome = outcome;
-    lease->reason = LEASE_BY_OTHERS;
-    if (!lease_move(lease, state, LEASE_ENDED)) {
-        (void)lease_move(lease, LEASE_ENDING, LEASE_ENDED);
-    }
+    lease->retry = 0;
+    return !lease_is_live(lease);
 }
 
 /* With the lock held. The lease on a device, unless it turns out to be over. */
 static struct lease *find(struct keeper *keeper, const struct dmi_info *info, uint64_t diskseq)
 {
     struct lease *lease = lease_find(keeper->table, info->device);
+    bool ended = false;
 
-    if (!lease) {
-        return NULL;
+    if (lease && !lease_is_of(lease, info, diskseq)) {
+        ended = end(lease, LEASE_REMOVED);
+    } else if (lease && lease->confirmed && !(info->flags & DMI_SUSPEND)) {
+        ended = end(lease, LEASE_RESUMED);
     }
-    if (!lease_is_of(lease, info, diskseq)) {
-        end(lease, LEASE_REMOVED);
-        return NULL;
-    }
-    if (lease->confirmed && !(info->flags & DMI_SUSPEND)) {
-        end(lease, LEASE_RESUMED);
-        return NULL;
-    }
-    return lease;
+    return ended ? NULL : lease;
 }
 
 static bool is_holder(const struct lease *lease, const struct peer *peer)
@@ -202,14 +199,15 @@ static enum keeper_answer renew(struct keeper *keeper, struct lease *lease,
     if (!is_holder(lease, request->peer)) {
         return KEEPER_OTHERS;
     }
-    if (!request->terms.given) {
-        return KEEPER_HELD;
+    if (request->terms.given) {
+        (void)lease_move(lease, LEASE_ENDING, LEASE_HELD);
     }
-    if (lease->state == LEASE_TAKEN ||
-        (lease->state == LEASE_ENDING && !lease_move(lease, LEASE_ENDING, LEASE_HELD))) {
+    if (lease->state != LEASE_HELD) {
         return KEEPER_OTHERS;
     }
-    set_terms(keeper, lease, request);
+    if (request->terms.given) {
+        set_terms(keeper, lease, request);
+    }
     return KEEPER_HELD;
 }
 
@@ -328,7 +326,7 @@ static void over(struct keeper *keeper, struct dmi_device device, enum lease_out
     lock(keeper);
     struct lease *lease = lease_find(keeper->table, device);
     if (lease) {
-        end(lease, outcome);
+        (void)end(lease, outcome);
     }
     unlock(keeper);
     tell_changed(keeper);
@@ -350,7 +348,7 @@ void keeper_over(struct keeper *keeper, const struct keeper_view *view, enum lea
     struct lease *lease = find_view(keeper, view);
     /* That a roll-back resumed it is the roll-back's to tell. */
     if (lease && lease->state == LEASE_HELD) {
-        end(lease, outcome);
+        (void)end(lease, outcome);
     }
     unlock(keeper);
     tell_changed(keeper);
@@ -787,6 +785,20 @@ void keeper_disconnected(struct keeper *keeper, uint64_t connection)
     if (found) {
         tell_changed(keeper);
     }
+}
+
+void keeper_guardian_gone(struct keeper *keeper)
+{
+    if (!keeper) {
+        return;
+    }
+    for (unsigned int i = 0; i < keeper->table->head.used; i++) {
+        struct lease *lease = &keeper->table->slots[i];
+        if (lease_move(lease, LEASE_TAKEN, LEASE_HELD)) {
+            lease->retry = 0;
+        }
+    }
+    look(keeper);
 }
 
 void keeper_close(struct keeper *keeper)

@@ -38,6 +38,9 @@ void keeper_ask_connected(struct keeper *keeper,
 /* A connection has gone; takes `keeper` NULL. */
 void keeper_disconnected(struct keeper *keeper, uint64_t connection);
 
+/* The guardian has died: what it had taken is the keeper's again. Takes NULL. */
+void keeper_guardian_gone(struct keeper *keeper);
+
 /* Ends all leases, and each that comes. Takes NULL. */
 void keeper_close(struct keeper *keeper);
 

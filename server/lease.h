@@ -69,7 +69,7 @@ struct lease {
     _Atomic uint32_t generation; /* another at each use of the slot */
     _Atomic uint64_t connection; /* 0: none that stays */
     uint64_t since;
-    _Atomic uint64_t retry; /* not before this */
+    _Atomic uint64_t retry; /* not before this: whoever rolls back sets it, 0 is at once */
     char uuid[DMI_UUID_MAX + 1];
 } __attribute__((aligned(LEASE_SLOT_BYTES)));
 

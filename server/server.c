@@ -398,12 +398,15 @@ static int open_file_or_memory(struct server *server, int *ret_fd)
 
 static void on_guardian_end(struct ev_loop *loop, ev_child *watcher, int events)
 {
+    const struct server *server = watcher->data;
+
     (void)events;
     ev_ref(loop); /* undone when it was started */
     ev_child_stop(loop, watcher);
     log_line("The guardian has died (wait status %d): who suspends a device now has this process "
              "alone to resume it. Start dmrpcd anew.",
              watcher->rstatus);
+    keeper_guardian_gone(server->dispatcher.host.keeper);
 }
 
 static int start_guardian(struct server *server, int table_fd)
@@ -421,6 +424,7 @@ static int start_guardian(struct server *server, int table_fd)
         log_line("The guardian of suspended devices is not safe from everything: %s.", missing);
     }
     ev_child_init(&server->guardian_end, on_guardian_end, server->guardian.pid, 0);
+    server->guardian_end.data = server;
     ev_child_start(server->loop, &server->guardian_end);
     ev_unref(server->loop);
     return 0;

@@ -229,6 +229,53 @@ static void test_what_fails_is_tried_again(void **state)
     assert_false(is_suspended(scene, lease));
 }
 
+static void resume(struct scene *scene, const struct lease *lease)
+{
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = lease->device};
+    struct dmi dm;
+    struct dmi_info info;
+
+    dmi_init(&dm, scene->rig.dispatcher.host.transport);
+    assert_int_equal(dmi_device_resume(&dm, &id, 0, 0, &info), 0);
+}
+
+static void load(struct scene *scene, const struct lease *lease)
+{
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = lease->device};
+    const struct dmi_target target = {.length = 8, .type = "zero", .params = ""};
+    struct dmi dm;
+    struct dmi_info info;
+
+    dmi_init(&dm, scene->rig.dispatcher.host.transport);
+    assert_int_equal(dmi_table_load(&dm, &id, &target, 1, 0, &info), 0);
+}
+
+static bool has_a_long_pause(void *what)
+{
+    const struct lease *lease = what;
+    return lease->retry > lease_clock() + 1500UL * MS;
+}
+
+/* After failures it pauses for longer and longer; the daemon knows when a try is worth it. */
+static void test_where_somebody_else_resumes_it_does_not_wait(void **state)
+{
+    struct scene *scene = *state;
+    struct lease *lease = give(scene, "d", 3600000);
+
+    load(scene, lease);
+    rig_fault(&scene->rig, DMI_TABLE_CLEAR, EIO, 0);
+    lease->deadline = 1;
+    guardian_wake(&scene->guardian);
+    rig_until(&scene->rig, has_a_long_pause, lease);
+    uint64_t retry = lease->retry;
+    resume(scene, lease);
+    lease->retry = 0; /* as keeper_resumed does */
+    guardian_wake(&scene->guardian);
+    rig_until(&scene->rig, has_ended, lease);
+    assert_true(lease_clock() < retry);
+    assert_int_equal(lease->outcome, LEASE_RESUMED);
+}
+
 static void test_one_that_is_stuck_holds_up_no_other(void **state)
 {
     struct scene *scene = *state;
@@ -328,6 +375,7 @@ int main(void)
         TEST(test_without_leases_it_ends_with_the_daemon),
         TEST(test_new_terms_are_noticed),
         TEST(test_what_fails_is_tried_again),
+        TEST(test_where_somebody_else_resumes_it_does_not_wait),
         TEST(test_one_that_is_stuck_holds_up_no_other),
         TEST(test_the_lower_layer_comes_first),
         TEST(test_many),

@@ -216,12 +216,65 @@ static void test_what_the_guardian_has_taken_is_the_guardians(void **state)
     assert_int_equal(begin(scene, (struct peer){.uid = 7}, after(5), &view), KEEPER_OTHERS);
     assert_true(view.ending);
     assert_int_equal(confirm(scene, &view), KEEPER_OTHERS);
+    assert_int_equal(begin(scene, (struct peer){.uid = 7}, (struct keeper_terms){0}, &view),
+                     KEEPER_OTHERS);
+    lease->retry = LEASE_NEVER;
     keeper_resumed(keeper_of(scene), view.device);
     assert_int_equal(lease->state, LEASE_TAKEN);
+    assert_int_equal(lease->retry, 0);
     /* It tells that it is done, and the slot is free again. */
     lease->outcome = LEASE_ROLLED_BACK;
     assert_true(lease_move(lease, LEASE_TAKEN, LEASE_ENDED));
     rig_until(&scene->rig, is_over, scene);
+}
+
+/* Else it would be resumed under whoever suspends it anew, by the guardian's next try. */
+static void test_until_the_guardian_has_seen_that_it_runs_nobody_suspends_it(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view = give(scene, after(60000));
+    struct lease *lease = lease_find(scene->table, view.device);
+
+    assert_true(lease_move(lease, LEASE_HELD, LEASE_TAKEN));
+    resume(scene);
+    lease->retry = LEASE_NEVER;
+    assert_int_equal(begin(scene, (struct peer){.uid = 7}, (struct keeper_terms){0}, &view),
+                     KEEPER_OTHERS);
+    assert_int_equal(begin(scene, (struct peer){.uid = 7}, after(5), &view), KEEPER_OTHERS);
+    assert_int_equal(lease->retry, 0);
+    assert_int_equal(keeper_count(keeper_of(scene)), 1);
+    lease->outcome = LEASE_RESUMED;
+    assert_true(lease_move(lease, LEASE_TAKEN, LEASE_ENDED));
+    rig_until(&scene->rig, is_over, scene);
+}
+
+static void test_what_a_dead_guardian_had_taken_is_ours(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view = give(scene, after(60000));
+    struct lease *lease = lease_find(scene->table, view.device);
+
+    lease->deadline = 1;
+    lease->retry = LEASE_NEVER;
+    assert_true(lease_move(lease, LEASE_HELD, LEASE_TAKEN));
+    keeper_guardian_gone(keeper_of(scene));
+    rig_until(&scene->rig, is_over, scene);
+    assert_true(runs(scene));
+}
+
+static void test_a_roll_back_is_called_off_by_new_terms_alone(void **state)
+{
+    struct scene *scene = *state;
+    struct keeper_view view = give(scene, after(60000));
+    struct lease *lease = lease_find(scene->table, view.device);
+
+    assert_true(lease_move(lease, LEASE_HELD, LEASE_ENDING));
+    assert_int_equal(begin(scene, (struct peer){.uid = 7}, (struct keeper_terms){0}, &view),
+                     KEEPER_OTHERS);
+    assert_int_equal(lease->state, LEASE_ENDING);
+    assert_int_equal(begin(scene, (struct peer){.uid = 7}, after(1), &view), KEEPER_HELD);
+    rig_until(&scene->rig, is_over, scene);
+    assert_true(runs(scene));
 }
 
 static void test_a_lease_that_was_listed_is_ended_only_if_it_is_still_that_one(void **state)
@@ -441,6 +494,8 @@ static void test_without_a_keeper(void **state)
     keeper_resumed(NULL, info.device);
     keeper_removed(NULL, info.device);
     keeper_disconnected(NULL, 1);
+    keeper_loads(NULL, info.device);
+    keeper_guardian_gone(NULL);
     keeper_close(NULL);
     assert_int_equal(keeper_count(NULL), 0);
     assert_null(keeper_free(NULL));
@@ -458,6 +513,9 @@ int main(void)
         TEST(test_a_full_table),
         TEST(test_a_suspend_that_failed_is_forgotten),
         TEST(test_what_the_guardian_has_taken_is_the_guardians),
+        TEST(test_until_the_guardian_has_seen_that_it_runs_nobody_suspends_it),
+        TEST(test_what_a_dead_guardian_had_taken_is_ours),
+        TEST(test_a_roll_back_is_called_off_by_new_terms_alone),
         TEST(test_a_lease_that_was_listed_is_ended_only_if_it_is_still_that_one),
         TEST(test_of_two_leases_the_one_that_was_listed_is_ended),
         TEST(test_a_roll_back_is_not_hidden_by_who_lists_its_lease),
