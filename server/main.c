@@ -2,6 +2,7 @@
 /*
  * dmrpcd: reads the command line, then serves.
  */
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
@@ -38,10 +39,26 @@ static void bind_now(char **argv)
         "environment.");
 }
 
+/* What is opened later would get the numbers of those that are closed, and be written to as stderr.
+ */
+static void open_standard(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
     int status = EXIT_SUCCESS;
+
+    open_standard();
 
     json_memory_init();
     switch (options_read(argc, argv, &options)) {

@@ -75,6 +75,22 @@ int method_device_create(struct call *call, const struct device_create_params *p
     return rc < 0 ? fail_create(call, params, rc) : call_info(call, &info, result);
 }
 
+/*
+ * The number was found when the call's turn came. If another program had given the name to another
+ * device by then, the one of that number is still there.
+ */
+static void end_lease(const struct call *call)
+{
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = call->device};
+    struct dmi dm;
+    struct dmi_info info;
+
+    dmi_init(&dm, call->host->transport);
+    if (call->has_device && dmi_device_status(&dm, &id, 0, &info) == -ENXIO) {
+        keeper_removed(call->host->keeper, call->device);
+    }
+}
+
 int method_device_remove(struct call *call, const struct device_remove_params *params,
                          struct device_remove_result *result)
 {
@@ -91,8 +107,8 @@ int method_device_remove(struct call *call, const struct device_remove_params *p
     if (rc < 0) {
         return rc;
     }
-    if (call->has_device && !(info.flags & DMI_DEFERRED_REMOVE)) {
-        keeper_removed(call->host->keeper, call->device);
+    if (!(info.flags & DMI_DEFERRED_REMOVE)) {
+        end_lease(call);
     }
     call->info = info;
     *result = (struct device_remove_result){

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "keeper.h"
 #include "server_ask.h"
 
 /* By no call: as another program sees it. */
@@ -28,7 +29,6 @@ static void swap_another(struct rig *rig, struct asked *asked)
     assert_false(ask(rig, asked, "table_swap", SWAP));
     rig_until_held(rig, fault, 1);
     rig_rename(rig, "d", "e");
-    /* The one that is to be called so cannot be given a table while loads of "d" are held. */
     rig_rename(rig, "other", "d");
     rig_release(rig, fault);
     ask_wait(rig, asked);
@@ -70,11 +70,53 @@ static void test_or_says_what_it_could_not_take_back(void **state)
     rig_done(&rig);
 }
 
+static bool has_no_lease(void *what)
+{
+    return keeper_count(what) == 0;
+}
+
+/* "d" is removed, but that is another device than the one whose number was found. */
+static void test_a_remove_of_another_device_ends_no_lease(void **state)
+{
+    static const char lease[] =
+        "{\"name\":\"d\",\"flags\":[\"DM_SUSPEND\"],\"resume_after_ms\":60000}";
+    struct lease_table *table;
+    struct rig rig;
+    struct asked asked;
+
+    (void)state;
+    rig_init(&rig);
+    assert_int_equal(lease_table_new(&table), 0);
+    assert_int_equal(keeper_new(&rig.dispatcher, table, NULL, &rig.dispatcher.host.keeper), 0);
+    rig_device(&rig, "d", NULL);
+    rig_device(&rig, "other", NULL);
+    (void)ask_now(&rig, &asked, "device_suspend", lease);
+    ask_done(&asked);
+    uint64_t fault = rig_hold(&rig, DMI_DEV_REMOVE, "d");
+    assert_false(ask(&rig, &asked, "device_remove", "{\"name\":\"d\"}"));
+    rig_until_held(&rig, fault, 1);
+    rig_rename(&rig, "d", "e");
+    rig_rename(&rig, "other", "d");
+    rig_release(&rig, fault);
+    ask_wait(&rig, &asked);
+    assert_non_null(rig_at(asked.reply, "result"));
+    ask_done(&asked);
+    assert_true(flags_of(&rig, "e") & DMI_SUSPEND);
+    assert_int_equal(keeper_count(rig.dispatcher.host.keeper), 1);
+    (void)ask_now(&rig, &asked, "device_remove", "{\"name\":\"e\"}");
+    ask_done(&asked);
+    rig_until(&rig, has_no_lease, rig.dispatcher.host.keeper);
+    rig.dispatcher.host.keeper = keeper_free(rig.dispatcher.host.keeper);
+    table = lease_table_free(table);
+    rig_done(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_swap_leaves_another_device_alone),
         cmocka_unit_test(test_or_says_what_it_could_not_take_back),
+        cmocka_unit_test(test_a_remove_of_another_device_ends_no_lease),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

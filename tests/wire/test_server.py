@@ -173,6 +173,14 @@ def test_the_path_of_one_that_does_not_answer_is_taken_over(tmp_path):
             assert files(tmp_path) == ["dmrpcd.sock.lock"]
 
 
+def test_started_without_standard_files_it_writes_to_no_other(tmp_path):
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    with dmrpc.Daemon(tmp_path, within=closed) as daemon, daemon.client() as client:
+        assert client.version()
+        opened = [os.readlink(f"/proc/{daemon.process.pid}/fd/{number}") for number in range(3)]
+        assert opened == ["/dev/null"] * 3
+
+
 def test_there_is_a_socket_all_along(tmp_path):
     with dmrpc.Daemon(tmp_path) as old, stopped(old):
         process = subprocess.Popen(
