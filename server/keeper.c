@@ -399,18 +399,23 @@ bool keeper_ends(struct keeper *keeper, struct dmi_device device)
 
 /* --- the end of a lease --- */
 
-static const char *const reason_words[LEASE_REASONS] = {
-    [LEASE_TIME_UP] = "its time was up",
-    [LEASE_DISCONNECTED] = "its connection had gone",
-    [LEASE_SHUTDOWN] = "the server is shutting down",
-    [LEASE_ORPHANED] = "its server had died",
-    [LEASE_BY_OTHERS] = "",
+/* What is said of it in the log, and the word for programs. */
+struct words {
+    const char *said, *word;
 };
 
-static const char *const outcome_words[] = {
-    [LEASE_ROLLED_BACK] = "it was resumed",
-    [LEASE_RESUMED] = "it had been resumed by somebody else",
-    [LEASE_REMOVED] = "it had been removed",
+static const struct words reasons[LEASE_REASONS] = {
+    [LEASE_TIME_UP] = {"its time was up", "timeout"},
+    [LEASE_DISCONNECTED] = {"its connection had gone", "disconnect"},
+    [LEASE_SHUTDOWN] = {"the server is shutting down", "shutdown"},
+    [LEASE_ORPHANED] = {"its server had died", "server died"},
+    [LEASE_BY_OTHERS] = {"", "resumed"},
+};
+
+static const struct words outcomes[] = {
+    [LEASE_ROLLED_BACK] = {"it was resumed", "rolled_back"},
+    [LEASE_RESUMED] = {"it had been resumed by somebody else", "resumed"},
+    [LEASE_REMOVED] = {"it had been removed", "removed"},
 };
 
 /* What others did with the device is theirs to tell. */
@@ -427,38 +432,26 @@ static void report(const struct lease *lease)
         log_line("Device %u:%u, suspended by process %" PRId32 " of user id %" PRIu32
                  " %.1f s ago: %s, %s.",
                  lease->device.major, lease->device.minor, lease->pid, lease->uid,
-                 (double)(lease_clock() - lease->since) / SECOND, reason_words[lease->reason],
-                 outcome_words[lease->outcome]);
+                 (double)(lease_clock() - lease->since) / SECOND, reasons[lease->reason].said,
+                 outcomes[lease->outcome].said);
     }
 }
-
-/* The words for programs. */
-static const char *const words[LEASE_REASONS] = {
-    [LEASE_TIME_UP] = "timeout",   [LEASE_DISCONNECTED] = "disconnect",
-    [LEASE_SHUTDOWN] = "shutdown", [LEASE_ORPHANED] = "server died",
-    [LEASE_BY_OTHERS] = "resumed",
-};
 
 /* The word for others, who may have subscribed to events. */
 static const char *reason_of(const struct lease *lease)
 {
     if (lease->outcome == LEASE_REMOVED) {
-        return "removed";
+        return outcomes[LEASE_REMOVED].word;
     }
     return lease->outcome == LEASE_ROLLED_BACK && lease->reason < LEASE_REASONS
-               ? words[lease->reason]
-               : words[LEASE_BY_OTHERS];
+               ? reasons[lease->reason].word
+               : reasons[LEASE_BY_OTHERS].word;
 }
 
 /* `ending` is the roll-back that has failed, or NULL. */
 static void audit(struct keeper *keeper, const struct lease *lease, const char *name,
                   const struct ending *ending)
 {
-    static const char *const outcomes[] = {
-        [LEASE_ROLLED_BACK] = "rolled_back",
-        [LEASE_RESUMED] = "resumed",
-        [LEASE_REMOVED] = "removed",
-    };
     const struct audit_lease record = {
         .device = lease->device,
         .name = name,
@@ -466,8 +459,8 @@ static void audit(struct keeper *keeper, const struct lease *lease, const char *
         .pid = lease->pid,
         .uid = lease->uid,
         .connection = lease->connection,
-        .outcome = ending ? "failed" : outcomes[lease->outcome],
-        .reason = lease->reason < LEASE_REASONS ? words[lease->reason] : NULL,
+        .outcome = ending ? "failed" : outcomes[lease->outcome].word,
+        .reason = lease->reason < LEASE_REASONS ? reasons[lease->reason].word : NULL,
         .rc = ending ? ending->rc : 0,
         .ioctl = ending ? dmi_ioctl_name(ending->dm.last) : NULL,
         .held_ns = lease_clock() - lease->since,
