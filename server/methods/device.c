@@ -437,9 +437,11 @@ static int suspend(struct call *call, const struct dmi_id *id, uint32_t flags,
         return fail_with_state(call, id, rc);
     }
     /* Its caller may have been told that it still ran. */
-    rc = call_commit(call) || hold.was_suspended
-             ? confirm_lease(call, &hold, &info)
-             : undo_suspend(call, &hold, &info, ERROR_CANCELLED, "");
+    bool given_up = !call_commit(call) && !hold.was_suspended;
+    rc = confirm_lease(call, &hold, &info);
+    if (rc == 0 && given_up) {
+        rc = undo_suspend(call, &hold, &info, ERROR_CANCELLED, "");
+    }
     if (rc != 0) {
         return rc;
     }
