@@ -352,24 +352,26 @@ static void drop_lease(struct call *call, const struct hold *hold)
 }
 
 /*
- * Nobody else would resume. *info is the suspend's answer: by its number, since the suspend may
- * have lasted for long, and the device may have another name by now.
+ * Nobody else would resume. Of the suspend's answer only the number counts: the suspend may have
+ * lasted for long, and other programs may have given the device another name, or a table.
  */
-static int undo_suspend(struct call *call, const struct hold *hold, struct dmi_info *info,
-                        enum error_id error, const char *why)
+static int undo_suspend(struct call *call, const struct hold *hold,
+                        const struct dmi_info *suspended, enum error_id error, const char *why)
 {
-    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = info->device};
-    const char *left = info->flags & DMI_INACTIVE_PRESENT
-                           ? "the device runs; its inactive table, which that would have made "
-                             "live, was cleared"
-                           : "the device runs";
-    int rc = lease_resume(&call->dm, &id, true, info);
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE, .device = suspended->device};
+    const char *left = "the device runs";
+    struct dmi_info info;
+    int rc = dmi_device_status(&call->dm, &id, 0, &info);
 
+    if (rc == 0 && info.flags & DMI_INACTIVE_PRESENT) {
+        left = "the device runs; its inactive table, which that would have made live, was cleared";
+    }
+    rc = rc < 0 ? rc : lease_resume(&call->dm, &id, true, &info);
     if (rc < 0) {
         return fail_with_state(call, &id, rc);
     }
     drop_lease(call, hold);
-    keeper_resumed(call->host->keeper, info->device);
+    keeper_resumed(call->host->keeper, info.device);
     (void)call_fail(call, error, "%s%sit was undone, %s.", why, *why ? ": " : "", left);
     call->failure.data.state = left;
     return CALL_FAILED;
@@ -379,7 +381,7 @@ static int undo_suspend(struct call *call, const struct hold *hold, struct dmi_i
  * The kernel was told to suspend by the identifier that the caller has a right to. Another
  * program may have given it to another device since the lease was written.
  */
-static int confirm_lease(struct call *call, const struct hold *hold, struct dmi_info *info)
+static int confirm_lease(struct call *call, const struct hold *hold, const struct dmi_info *info)
 {
     if (hold->answer != KEEPER_NEW && hold->answer != KEEPER_HELD) {
         return 0;

@@ -164,6 +164,7 @@ def test_a_freeze_goes_on_and_what_comes_of_it_is_undone(client, daemon, devices
     subprocess.run(["mount", upper["path"], tmp_path], timeout=60, check=True)
     try:
         (tmp_path / "file").write_bytes(bytes(1 << 20))  # dirty, to be written by the freeze
+        client.table_load(name=upper["name"], targets=[on(lower, 65536)])  # which nothing may make live
         dm.dmsetup("suspend", lower["name"])
         data = fails(lambda: client.device_suspend(name=upper["name"], flags=["DM_SUSPEND"], timeout_ms=300),
                      "timed_out", state="still running")
@@ -174,6 +175,8 @@ def test_a_freeze_goes_on_and_what_comes_of_it_is_undone(client, daemon, devices
         dm.dmsetup("resume", lower["name"])
         wait_until(lambda: not still_runs(client), "the suspend has come to its end")
         assert dm.field(upper["device"], "suspended") == "Active"
+        assert state(client.device_status(name=upper["name"])) == LIVE
+        assert dm.lines("table", upper["device"]) == [on(lower, 131072)]
         assert daemon.said(f"Call {data['call']}, device_suspend")
     finally:
         dm.dmsetup("resume", lower["name"])
