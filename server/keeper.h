@@ -82,11 +82,10 @@ struct keeper_view {
 };
 
 enum keeper_answer {
-    KEEPER_NONE,   /* no lease was asked for, and there is none */
-    KEEPER_NEW,    /* recorded: keeper_confirm or keeper_drop follows */
-    KEEPER_HELD,   /* the caller holds it; with new terms, if there were any: keeper_confirm follows
-                    */
-    KEEPER_OTHERS, /* somebody else does, or its roll-back has begun */
+    KEEPER_NONE,    /* no lease was asked for, and there is none */
+    KEEPER_NEW,     /* recorded: keeper_confirm or keeper_drop follows */
+    KEEPER_HELD,    /* the caller holds it, by new terms if there are any: keeper_confirm follows */
+    KEEPER_OTHERS,  /* somebody else does, or its roll-back has begun */
     KEEPER_FOREIGN, /* the device was suspended by somebody without a lease; so it stays */
     KEEPER_FULL,    /* the table is full */
 };
