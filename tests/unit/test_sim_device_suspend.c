@@ -224,10 +224,9 @@ static void a_remove_waits_for_a_suspend(void **state)
     assert_int_equal(dmi_device_status(&rig->dm, &by_number, 0, &info), -ENXIO);
     assert_int_equal(dmi_device_create(&rig->dm, "a", NULL, 0, 0, &info), 0);
     assert_int_equal(info.device.minor, 1);
-    assert_int_equal(pthread_kill(drain.thread, 0), 0);
     const struct sigaction action = {.sa_handler = ignore};
     assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
-    assert_int_equal(pthread_kill(drain.thread, SIGUSR1), 0);
+    rig_interrupt(drain.thread, &drain.ended);
     assert_int_equal(finish(&drain), -EINTR);
     assert_int_equal(finish(&remove), 0);
     assert_int_equal(dmi_device_create(&rig->dm, "b", NULL, 0, 0, &info), 0);
