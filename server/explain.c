@@ -17,7 +17,12 @@
 #include "named.h"
 #include "secret.h"
 
-enum { CAP_SYS_ADMIN_BIT = 21, LOOKS = 3 };
+enum {
+    CAP_SYS_ADMIN_BIT = 21,
+    LOOKS = 3,
+    /* Devices of one table: each costs reads of files, and the device's next call waits. */
+    WORDS_MAX = 32,
+};
 
 /* --- what is known --- */
 
@@ -88,27 +93,62 @@ static struct dmi_target line_at(const struct call *call, size_t i)
  * hint is about. */
 typedef bool look_fn(struct call *call, size_t line, const char *word);
 
-static bool look_at_line(struct call *call, size_t i, look_fn *look)
+/* A search among the devices that a table names: many lines may name the same. */
+struct look {
+    struct call *call;
+    look_fn *look;
+    const char *words[WORDS_MAX]; /* that were looked at, in the call's arena */
+    size_t count;
+    bool ended; /* it was found, or it is enough */
+};
+
+static bool is_known(const struct look *look, const char *word)
 {
-    const struct dmi_target line = line_at(call, i);
+    bool known = false;
+
+    for (size_t i = 0; i < look->count && !known; i++) {
+        known = strcmp(look->words[i], word) == 0;
+    }
+    return known;
+}
+
+/* True: it is what the hint is about. */
+static bool look_at_word(struct look *look, size_t line, const char *word)
+{
+    if (is_known(look, word)) {
+        return false;
+    }
+    const char *kept = arena_copy(&look->call->arena, word, strlen(word));
+    bool found = look->look(look->call, line, word);
+    if (kept) {
+        look->words[look->count++] = kept;
+    }
+    look->ended = found || !kept || look->count == WORDS_MAX;
+    return found;
+}
+
+static bool look_at_line(struct look *look, size_t i)
+{
+    const struct dmi_target line = line_at(look->call, i);
     struct named named;
     bool found = false;
 
     /* Of a line that is not understood, what was before. */
     (void)named_read(&line, 1, &named);
-    for (size_t k = 0; k < named.count && !found; k++) {
-        found = look(call, i + 1, named.devices[k].text);
+    for (size_t k = 0; k < named.count && !look->ended; k++) {
+        found = look_at_word(look, i + 1, named.devices[k].text);
     }
     named_done(&named);
     return found;
 }
 
-static bool look_at_devices(struct call *call, look_fn *look)
+static bool look_at_devices(struct call *call, look_fn *fn)
 {
+    struct look look = {.call = call, .look = fn};
     bool found = false;
 
-    for (size_t i = 0; i < line_count(call) && !found; i++) {
-        found = look_at_line(call, i, look);
+    for (size_t i = 0; i < line_count(call) && !look.ended; i++) {
+        found = look_at_line(&look, i);
     }
     return found;
 }
@@ -269,6 +309,12 @@ static bool is_held(struct call *call, size_t line, const char *word)
     return hint(call, "line %zu: %s is in use; %s", line, word, way);
 }
 
+/* What failure.c has to say of these is more than that the log tells of a line. */
+static bool is_told(int errnum)
+{
+    return errnum == ENOMEM || errnum == EBUSY || errnum == EACCES || errnum == EROFS;
+}
+
 static void explain_table(struct call *call)
 {
     const int errnum = (int)call->failure.data.errnum;
@@ -284,7 +330,7 @@ static void explain_table(struct call *call)
                    find_said(call, "lookup failed"))) {
         found = look_at_devices(call, is_missing);
     }
-    if (!found && has_reason(call) && errnum != ENOMEM) {
+    if (!found && has_reason(call) && !is_told(errnum)) {
         (void)hint(call, "kernel_log has the kernel's reason: correct that line of the table");
     }
 }

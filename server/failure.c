@@ -60,7 +60,8 @@ static const struct cause causes[] = {
      "some)"},
     {DMI_TABLE_LOAD, EBUSY, ERROR_TABLE_REJECTED,
      "a device that the table names is held by somebody else",
-     "look for a mount, a swap area or another mapping on the devices of the table"},
+     "look for a mount (in another mount namespace too), a swap area or another mapping on the "
+     "devices of the table, and for a process that has one open (fuser -v)"},
     {DMI_TABLE_LOAD, EINVAL, ERROR_TABLE_REJECTED, "the kernel refused the table",
      "the kernel log names the target and the reason; lines must follow one another without a "
      "gap from sector 0, and the target type must be known"},

@@ -10,6 +10,7 @@
 
 #include "call.h"
 #include "explain.h"
+#include "holders.h"
 #include "server_host.h"
 
 /* --- what this process may --- */
@@ -112,6 +113,76 @@ static void test_tables_without_a_log(void **state)
     rig_done(&rig);
 }
 
+/* --- tables of very many lines --- */
+
+static size_t looks;
+
+static void look_paths(const struct block_host *host, struct dmi_device device,
+                       struct block_paths *ret_paths)
+{
+    (void)host;
+    *ret_paths = (struct block_paths){0};
+    (void)snprintf(ret_paths->node, sizeof(ret_paths->node), "/dev/x%u", device.minor);
+}
+
+/* Of the devices only 8:29 has a holder. */
+static int look_for_holders(const struct block_host *host, struct dmi_device device,
+                            struct arena *arena, struct holders *holders)
+{
+    const struct holder holder = {.kind = "mount", .path = "/mnt/29"};
+
+    (void)host;
+    looks++;
+    return device.minor == 29 ? holders_put(holders, arena, &holder) : 0;
+}
+
+/* As many lines as a request has room for: the device they are for waits for its explanation. */
+static void test_a_table_of_very_many_lines(void **state)
+{
+    enum { LINES = 50000 };
+    static const struct {
+        unsigned int first, devices; /* of the lines, over and over */
+        size_t looks;
+        bool found;
+    } rows[] = {
+        {1, 1, 1, false},
+        {1, 2, 2, false},
+        {1, 29, 29, true},
+        {30, LINES, 32, false},
+    };
+    const size_t size = (size_t)LINES * 80;
+    char *params = malloc(size);
+    struct rig rig;
+
+    (void)state;
+    assert_non_null(params);
+    rig_init(&rig);
+    rig.dispatcher.host.block =
+        (struct block_host){.paths = look_paths, .add_holders = look_for_holders};
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        struct call call;
+        size_t length = (size_t)snprintf(params, size, "{\"targets\":[");
+        for (unsigned int i = 0; i < LINES; i++) {
+            length += (size_t)snprintf(
+                params + length, size - length,
+                "%s{\"start\":%u,\"length\":8,\"type\":\"linear\",\"params\":\"8:%u 0\"}",
+                i > 0 ? "," : "", 8 * i, rows[row].first + i % rows[row].devices);
+        }
+        (void)snprintf(params + length, size - length, "]}");
+        fail_call(&rig, &call, "table_load", params, DMI_TABLE_LOAD, EBUSY);
+        const char *before = call.failure.data.hint;
+        looks = 0;
+        explain_end(&call);
+        assert_int_equal(looks, rows[row].looks);
+        assert_int_equal(call.failure.data.holders_count, rows[row].found);
+        assert_true((call.failure.data.hint != before) == rows[row].found);
+        call.failure.data.holders_count = 0;
+        end_call(&call);
+    }
+    free(params);
+    rig_done(&rig);
+}
+
 /* One that is tried again is not looked into: its turn to be explained comes with the last try. */
 static void test_tries(void **state)
 {
@@ -157,6 +228,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_permission, host_setup, host_teardown),
         cmocka_unit_test(test_tables_without_a_log),
+        cmocka_unit_test(test_a_table_of_very_many_lines),
         cmocka_unit_test(test_tries),
         cmocka_unit_test(test_no_errno),
     };
