@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access.h"
 #include "call.h"
 #include "holders.h"
 #include "kernel_log.h"
@@ -285,6 +286,28 @@ static void tell_way_out(const struct holder *holder, char *to, size_t size)
     }
 }
 
+/* What a device is called is told to who may see it by the call's method. */
+static bool is_seen(struct call *call, const struct holder *holder)
+{
+    const struct dmi_id id = {.kind = DMI_BY_DEVICE,
+                              .device = {holder->device.major, holder->device.minor}};
+    struct dmi_info info;
+
+    return holder->has_device && dmi_device_status(&call->dm, &id, 0, &info) == 0 &&
+           access_sees(call->rules, &call->peer, call->method, info.name, info.uuid);
+}
+
+static void add_holders(struct call *call, struct dmi_device device, struct holders *holders)
+{
+    (void)host_of(call)->add_holders(host_of(call), device, &call->arena, holders);
+    for (size_t i = 0; i < holders->count; i++) {
+        struct holder *holder = &holders->items[i];
+        if (holder->name && !is_seen(call, holder)) {
+            holder->name = NULL;
+        }
+    }
+}
+
 static void show_holders(struct call *call, const struct holders *holders)
 {
     call->failure.data.holders = holders->items;
@@ -300,7 +323,7 @@ static bool is_held(struct call *call, size_t line, const char *word)
     if (block_look(host_of(call), word, &device) < 0) {
         return false;
     }
-    (void)host_of(call)->add_holders(host_of(call), device, &call->arena, &holders);
+    add_holders(call, device, &holders);
     if (holders.count == 0) {
         return false;
     }
@@ -386,7 +409,7 @@ static void explain_busy(struct call *call)
     if (!call->has_device) {
         return;
     }
-    (void)host_of(call)->add_holders(host_of(call), call->device, &call->arena, &holders);
+    add_holders(call, call->device, &holders);
     if (holders.count == 0) {
         explain_opened(call);
         return;

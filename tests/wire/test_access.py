@@ -2,6 +2,7 @@
 """Who may do what with which devices: real other users and groups, each row by a call and by access_explain."""
 
 import contextlib
+import errno
 import grp
 import json
 import os
@@ -19,6 +20,7 @@ import dmrpc
 from dmrpc import RpcError
 from peers import Peer, PeerListener, connect
 
+TABLE = ["DM_STATUS_TABLE", "DM_QUERY_INACTIVE_TABLE"]
 ZERO = [{"start": 0, "length": 8, "type": "zero", "params": ""}]
 
 PEERS = {  # uid, primary group, supplementary groups
@@ -546,6 +548,26 @@ def test_a_taken_minor_does_not_tell_whose_it_is(place):
             with pytest.raises(RpcError) as caught:
                 app.device_create(name="app-9", minor=minor, flags=["DM_PERSISTENT_DEV"])
             assert caught.value.name == TAKEN and words in caught.value.message
+
+
+def test_holders_have_the_names_that_may_be_seen(place):
+    """Of a device that is busy, and of one that a refused table names."""
+    seen, hidden = ("app-8", "device 'app-8' is stacked on it"), ("other-8", "/dev/dm-")
+    with place.peer("root") as root, place.peer("app") as app:
+        lower = place.devices["app-1"]["device"]
+        number = f"{lower['major']}:{lower['minor']}"
+        for name, words in (seen, hidden):
+            root.device_create(name=name)
+            root.table_load(name=name, targets=[{**ZERO[0], "type": "linear", "params": f"{number} 0"}])
+            root.simulate_fault_add(ioctl="DM_TABLE_LOAD", errno=errno.EBUSY, calls=1)
+            load = {"name": "app-3", "targets": root.table_status(name=name, flags=TABLE)["targets"]}
+            for client, method, params in ((app, "device_remove", on("app-1")), (app, "table_load", load)):
+                error = pytest.raises(RpcError, client.call, method, **params).value
+                (holder,) = error.data["holders"]
+                assert holder.get("name") == (name if name.startswith("app-") else None)
+                assert holder["device"] and words in error.data["hint"]
+                assert name.startswith("app-") or name not in json.dumps(error.data)
+            assert root.device_remove(name=name)
 
 
 # --- lists ---
