@@ -2,6 +2,9 @@
 /*
  * Reads who uses a device from where the kernel lists it: /sys/dev/block/N/holders,
  * /proc/self/mountinfo, /proc/swaps and /sys/block/loop*. It judges nothing.
+ *
+ * Who has claimed a disk has its partitions, and who has one of those keeps others from the disk:
+ * so a disk is searched for together with its partitions, and a partition with its disk.
  */
 #include "holders.h"
 
@@ -13,10 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RELATED_MAX = 257 }; /* as many partitions as the kernel has for a disk, and the disk */
+
 /* One search. */
 struct search {
     const struct block_host *host;
-    struct dmi_device device;
+    struct dmi_device devices[RELATED_MAX]; /* the first is what is searched for */
+    size_t count;
     struct arena *arena;
     struct holders *holders;
 };
@@ -78,13 +84,58 @@ static DIR *open_folder(const struct search *search, const char *path)
     return opendir(whole);
 }
 
-static int add_stacked(struct search *search)
+/* Both are files from the device's folder in sysfs: the first is there for partitions alone. */
+static void add_related(struct search *search, const char *partition, const char *number)
+{
+    char value[BLOCK_NAME];
+    struct dmi_device device;
+
+    if (search->count < RELATED_MAX &&
+        block_attribute(search->host, search->devices[0], partition, value) &&
+        block_attribute(search->host, search->devices[0], number, value) &&
+        block_parse(value, &device)) {
+        search->devices[search->count++] = device;
+    }
+}
+
+static void find_related(struct search *search)
+{
+    char path[PATH_MAX];
+    char partition[PATH_MAX];
+    char number[PATH_MAX];
+
+    add_related(search, "partition", "../dev");
+    (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", search->devices[0].major,
+                   search->devices[0].minor);
+    DIR *folder = open_folder(search, path);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));) {
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
+            (void)snprintf(partition, sizeof(partition), "%s/partition", entry->d_name);
+            (void)snprintf(number, sizeof(number), "%s/dev", entry->d_name);
+            add_related(search, partition, number);
+        }
+    }
+    if (folder) {
+        (void)closedir(folder);
+    }
+}
+
+static bool is_related(const struct search *search, struct dmi_device device)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < search->count && !found; i++) {
+        found = dmi_device_equal(search->devices[i], device);
+    }
+    return found;
+}
+
+static int add_stacked_on(struct search *search, struct dmi_device device)
 {
     char path[PATH_MAX];
     int rc = 0;
 
-    (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", search->device.major,
-                   search->device.minor);
+    (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", device.major, device.minor);
     DIR *folder = open_folder(search, path);
     for (const struct dirent *entry; rc == 0 && folder && (entry = readdir(folder));) {
         if (entry->d_name[0] != '.') {
@@ -97,7 +148,20 @@ static int add_stacked(struct search *search)
     return rc;
 }
 
-/* A loop device over the node itself; one over a file is found as the file system's mount. */
+static int add_stacked(struct search *search)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < search->count && rc == 0; i++) {
+        rc = add_stacked_on(search, search->devices[i]);
+    }
+    return rc;
+}
+
+/*
+ * A loop device over the node itself, which claims nothing but has it open; one over a file is
+ * found as the file system's mount.
+ */
 static bool is_loop_over(const struct search *search, const char *kernel_name)
 {
     char path[PATH_MAX];
@@ -107,7 +171,7 @@ static bool is_loop_over(const struct search *search, const char *kernel_name)
     (void)snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", kernel_name);
     return block_read_line(search->host, path, backing, sizeof(backing)) &&
            block_look(search->host, backing, &device) == 0 &&
-           dmi_device_equal(device, search->device);
+           dmi_device_equal(device, search->devices[0]);
 }
 
 static int add_loops(struct search *search)
@@ -147,11 +211,11 @@ static char *unescape(char *text)
     return text;
 }
 
-static bool is_its_node(const struct search *search, const char *path)
+static bool is_related_node(const struct search *search, const char *path)
 {
     struct dmi_device device;
 
-    return block_look(search->host, path, &device) == 0 && dmi_device_equal(device, search->device);
+    return block_look(search->host, path, &device) == 0 && is_related(search, device);
 }
 
 /*
@@ -174,8 +238,8 @@ static int take_mount(struct search *search, char *line)
     tail += 3;
     (void)strsep(&tail, " ");
     char *source = tail ? unescape(strsep(&tail, " ")) : NULL;
-    bool same = block_parse(fields[2], &device) && dmi_device_equal(device, search->device);
-    if (!same && !(source && is_its_node(search, source))) {
+    bool same = block_parse(fields[2], &device) && is_related(search, device);
+    if (!same && !(source && is_related_node(search, source))) {
         return 0;
     }
     const struct holder holder = {.kind = "mount", .path = unescape(fields[4])};
@@ -189,7 +253,7 @@ static int take_swap(struct search *search, char *line)
     char *path = unescape(strsep(&rest, " \t"));
     const struct holder holder = {.kind = "swap", .path = path};
 
-    return is_its_node(search, path) ? holders_put(search->holders, search->arena, &holder) : 0;
+    return is_related_node(search, path) ? holders_put(search->holders, search->arena, &holder) : 0;
 }
 
 static int add_lines(struct search *search, const char *path,
@@ -216,7 +280,10 @@ static int add_lines(struct search *search, const char *path,
 int holders_add(const struct block_host *host, struct dmi_device device, struct arena *arena,
                 struct holders *holders)
 {
-    struct search search = {.host = host, .device = device, .arena = arena, .holders = holders};
+    struct search search = {
+        .host = host, .devices = {device}, .count = 1, .arena = arena, .holders = holders};
+
+    find_related(&search);
     int rc = add_stacked(&search);
 
     if (rc == 0) {

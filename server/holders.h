@@ -2,7 +2,8 @@
 /*
  * holders.h - who uses a block device, as far as the host shows it.
  *
- * Devices stacked on it, mounts, swap areas and loop devices. A process that has it open is not
+ * Devices stacked on it, mounts, swap areas and loop devices; those of a disk's partitions are the
+ * disk's too, and those of the whole disk each partition's. A process that has it open is not
  * looked for: that would mean to read the descriptors of all processes. Any thread; it reads
  * files of sysfs and procfs, and waits for no disk.
  */

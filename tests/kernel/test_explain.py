@@ -6,6 +6,7 @@ import errno
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import threading
 import time
@@ -119,6 +120,43 @@ def test_a_disk_that_is_mounted(client, devices, disk, mount, tmp_path):
     assert data["holders"] == [{"kind": "mount", "path": str(tmp_path)}]
     assert data["hint"] == f"line 1: {drive.number} is in use; it is mounted: umount {tmp_path}"
     assert data["kernel_log"] == [said(info, "linear: Device lookup failed (-EBUSY)"), ADDING]
+
+
+@pytest.fixture
+def partitioned(disk):
+    """A disk with one partition, and the partition's path."""
+    drive = disk()
+    entry = struct.pack("<8x2I", 8, drive.sectors - 8)  # the first of four, of a table as old as PCs
+    entry = entry[:4] + b"\x83" + entry[5:]
+    os.pwrite(drive.file.fileno(), entry.ljust(64, b"\0") + b"\x55\xaa", 446)
+    run("losetup", "--detach", drive.path)
+    run("losetup", "--partscan", drive.path, drive.file.name)
+    path = f"{drive.path}p1"
+    wait_until(lambda: os.path.exists(path), "the partition is there")
+    yield drive, path
+
+
+def test_a_disk_with_a_partition_that_is_mounted(client, devices, partitioned, mount, tmp_path):
+    (drive, part), info = partitioned, devices.create()
+    mount(part, tmp_path)
+    for path in (drive.path, part):
+        data = load_fails(client, info, line(0, 8, "linear", f"{path} 0"), errno_name="EBUSY")
+        assert data["holders"] == [{"kind": "mount", "path": str(tmp_path)}]
+        assert data["hint"] == f"line 1: {path} is in use; it is mounted: umount {tmp_path}"
+
+
+def test_a_partition_of_a_disk_that_is_mounted(client, devices, partitioned, mount, tmp_path):
+    (drive, part), info = partitioned, devices.create()
+    mount(drive.path, tmp_path)
+    data = load_fails(client, info, line(0, 8, "linear", f"{part} 0"), errno_name="EBUSY")
+    assert data["holders"] == [{"kind": "mount", "path": str(tmp_path)}]
+
+
+def test_a_disk_with_a_partition_under_a_device(client, devices, partitioned):
+    (drive, part), info = partitioned, devices.create()
+    upper = devices.make([line(0, 8, "linear", f"{part} 0")])
+    data = load_fails(client, info, line(0, 8, "linear", f"{drive.path} 0"))
+    assert [(each["kind"], each["name"]) for each in data["holders"]] == [("holder", upper["name"])]
 
 
 def test_a_disk_that_is_held_by_a_process(client, devices, disk):

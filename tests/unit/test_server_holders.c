@@ -192,6 +192,56 @@ static void test_loops(void **state)
     assert_int_equal(holders.items[0].device.minor, 0);
 }
 
+/* A partition of sda, as the kernel lays it out. */
+static void add_partition(const char *name, const char *number)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "/sys/devices/virtual/block/sda/%s/partition", name);
+    host_put(path, "1\n");
+    (void)snprintf(path, sizeof(path), "/sys/devices/virtual/block/sda/%s/dev", name);
+    host_put(path, number);
+    run("mkdir %s/sys/devices/virtual/block/sda/%s/holders", host_root, name);
+    run("ln -s ../../devices/virtual/block/sda/%s %s/sys/dev/block/%s", name, host_root, number);
+    run("ln -s ../../devices/virtual/block/sda/%s %s/sys/class/block/%s", name, host_root, name);
+}
+
+/* Who has a partition keeps others from the disk, and who has the disk from its partitions; from
+ * one partition to another it is nothing. */
+static void test_partitions(void **state)
+{
+    const struct dmi_device sda = {8, 0};
+    const struct dmi_device sda1 = {8, 1};
+    const struct dmi_device sda2 = {259, 7};
+
+    (void)state;
+    add_device("sda", "8:0");
+    add_partition("sda1", "8:1");
+    add_partition("sda2", "259:7");
+    host_put("/proc/self/mountinfo", "22 1 8:1 / /mnt/1 rw - ext4 /dev/root rw\n");
+    run("ln -s ../../../dm-3 %s/sys/devices/virtual/block/sda/sda2/holders/dm-3", host_root);
+    host_put("/sys/devices/virtual/block/dm-3/dm/name", "three\n");
+    add_device("loop0", "7:0"); /* which claims nothing */
+    host_put("/sys/devices/virtual/block/loop0/loop/backing_file", "/dev/sda\n");
+    struct holders holders = find(sda);
+    assert_int_equal(holders.count, 3);
+    assert_holder(&holders.items[0], "holder", "/dev/dm-3", "three");
+    assert_holder(&holders.items[1], "mount", "/mnt/1", NULL);
+    assert_holder(&holders.items[2], "loop", "/dev/loop0", NULL);
+    holders = find(sda1);
+    assert_int_equal(holders.count, 1);
+    assert_holder(&holders.items[0], "mount", "/mnt/1", NULL);
+    holders = find(sda2);
+    assert_int_equal(holders.count, 1);
+    assert_holder(&holders.items[0], "holder", "/dev/dm-3", "three");
+    host_put("/proc/self/mountinfo", "22 1 8:0 / /mnt/0 rw - ext4 /dev/root rw\n");
+    host_put("/proc/swaps", "Filename\n/dev/sda partition\t1\t0\t-2\n");
+    holders = find(sda1);
+    assert_int_equal(holders.count, 2);
+    assert_holder(&holders.items[0], "mount", "/mnt/0", NULL);
+    assert_holder(&holders.items[1], "swap", "/dev/sda", NULL);
+}
+
 static void test_there_is_an_end(void **state)
 {
     char text[8192] = "";
@@ -231,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_mounts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_swap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_loops, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_partitions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_there_is_an_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
     };
