@@ -675,7 +675,8 @@ int server_run(const struct options *options)
 
     server = (struct server){
         .options = options, .guardian = {.pipe = -1}, .listener = {.fd = -1, .claim = {.fd = -1}}};
-    server.loop = ev_default_loop(EVFLAG_AUTO);
+    /* A handler would leave what the registers held on the stack, and that may be a key. */
+    server.loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_SIGNALFD);
     if (!server.loop) {
         log_line("The event loop could not be made: the system is out of resources.");
         return EXIT_FAILURE;

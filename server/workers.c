@@ -129,6 +129,9 @@ static void end_later(struct workers *workers, struct job *job)
     }
 }
 
+/* Of a worker: a signal came, from here or from somebody else. */
+static _Thread_local volatile sig_atomic_t interrupted;
+
 /*
  * A signal leaves the thread's registers on its stack, with what was copied or compared last:
  * that may be a key.
@@ -154,11 +157,11 @@ static void *worker_main(void *argument)
         pthread_mutex_unlock(&workers->lock);
         job->run(job);
         registers_clear();
-        pthread_mutex_lock(&workers->lock);
-        if (job->interrupted) {
-            job->interrupted = false;
+        if (interrupted) {
+            interrupted = 0;
             wipe_stack();
         }
+        pthread_mutex_lock(&workers->lock);
         end_later(workers, job);
     }
     pool->threads--;
@@ -188,14 +191,19 @@ static void on_wake(struct ev_loop *loop, ev_async *watcher, int events)
 static void on_interrupt(int signal)
 {
     (void)signal; /* that it came is all */
+    interrupted = 1;
 }
 
-/* Without SA_RESTART, so that the system call it meets ends. */
+/* Without SA_RESTART, so that the system call it meets ends. It is for workers alone. */
 static void catch_interrupt(void)
 {
     const struct sigaction action = {.sa_handler = on_interrupt};
+    sigset_t set;
 
     (void)sigaction(INTERRUPT, &action, NULL);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, INTERRUPT);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 /* With the lock held. Signals are the loop thread's: a worker has all but one blocked. */
@@ -350,7 +358,6 @@ void workers_interrupt(struct workers *workers, struct job *job)
 {
     pthread_mutex_lock(&workers->lock);
     if (job->state == JOB_RUNS) {
-        job->interrupted = true;
         (void)pthread_kill(job->thread, INTERRUPT);
     }
     pthread_mutex_unlock(&workers->lock);

@@ -23,7 +23,6 @@ struct job {
     struct job *next;
     enum job_state { JOB_IDLE, JOB_WAITS, JOB_RUNS } state; /* workers.c's */
     pthread_t thread;                                       /* that runs it */
-    bool interrupted;                                       /* it was sent a signal */
 };
 
 /*

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """No copy of a key is left in what the daemon can write to, nor in its log; and only who asks for one sees it."""
 
+import contextlib
+import ctypes
 import json
+import os
 import pathlib
 import secrets
+import signal
 import socket
+import threading
 
 import pytest
 
@@ -126,6 +131,50 @@ def test_no_copy_is_left_of_a_call_that_was_interrupted(daemon, client):
         assert caught.value.name == "timed_out" and key not in str(caught.value)
     client.simulate_fault_remove(fault=held)
     assert_gone(daemon, key)
+
+
+@contextlib.contextmanager
+def flooded(send):
+    """Signals come for as long as this lasts."""
+    ended = threading.Event()
+
+    def flood():
+        while not ended.is_set():
+            send()
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("device")
+def test_no_copy_is_left_by_signals_to_the_loop(daemon):
+    """A handler's frame would have the registers of what was parsed or printed just then."""
+    keys = [secrets.token_hex(32) for _ in range(300)]
+    pid = daemon.process.pid
+    with flooded(lambda: [os.kill(pid, number) for number in (signal.SIGCHLD, signal.SIGUSR1)]):
+        for key in keys:
+            ask(daemon, keysearch.in_batch, json.dumps(request(key, False)))
+    assert_gone(daemon, *keys)
+
+
+@pytest.mark.usefixtures("device")
+def test_no_copy_is_left_by_signals_to_workers(daemon):
+    """Which somebody else sends."""
+    keys = [secrets.token_hex(32) for _ in range(300)]
+    pid = daemon.process.pid
+    libc = ctypes.CDLL(None)
+
+    def send():
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            libc.tgkill(pid, int(task.name), signal.SIGUSR1)
+
+    with flooded(send):
+        for key in keys:
+            ask(daemon, keysearch.whole, json.dumps(request(key, False)))
+    assert_gone(daemon, *keys)
 
 
 def test_the_search_finds_a_key_that_is_there(daemon, client):
