@@ -225,10 +225,10 @@ static const int sanitizer_calls[] = {
     SCMP_SYS(ptrace),     SCMP_SYS(stat),  SCMP_SYS(tgkill)};
 #endif
 
-/* Where an argument is as it should be. */
+/* Where arguments are as they should be. */
 struct rule {
     int call;
-    struct scmp_arg_cmp condition;
+    struct scmp_arg_cmp conditions[2]; /* one, or both */
 };
 
 #define HAS(index, mask, value)                                                                    \
@@ -238,27 +238,26 @@ struct rule {
 #define NEW_FILE (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))
 
 static const struct rule daemon_rules[] = {
-    {SCMP_SYS(ioctl), HAS(1, IOCTL_TYPE, DM_IOCTL_TYPE)},
-    {SCMP_SYS(ioctl), HAS(1, LOW_HALF, FIONREAD)},
-    {SCMP_SYS(socket), HAS(0, LOW_HALF, AF_UNIX)},
-    {SCMP_SYS(openat), HAS(2, NEW_FILE, 0)},
-    {SCMP_SYS(prctl), HAS(0, LOW_HALF, PR_SET_NAME)},
-    {SCMP_SYS(prctl), HAS(0, LOW_HALF, PR_GET_NAME)}, /* or libsystemd aborts */
-    {SCMP_SYS(prlimit64), {2, SCMP_CMP_EQ, 0, 0}},    /* reads */
+    {SCMP_SYS(ioctl), {HAS(1, IOCTL_TYPE, DM_IOCTL_TYPE)}},
+    {SCMP_SYS(ioctl), {HAS(1, LOW_HALF, FIONREAD)}},
+    {SCMP_SYS(socket), {HAS(0, LOW_HALF, AF_UNIX)}},
+    {SCMP_SYS(openat), {HAS(2, NEW_FILE, 0)}},
+    {SCMP_SYS(prctl), {HAS(0, LOW_HALF, PR_SET_NAME)}},
+    {SCMP_SYS(prctl), {HAS(0, LOW_HALF, PR_GET_NAME)}}, /* or libsystemd aborts */
+    {SCMP_SYS(prlimit64), {{2, SCMP_CMP_EQ, 0, 0}}},    /* reads */
     /* Threads only. clone3, whose arguments are out of sight, is refused: then this is used. */
-    {SCMP_SYS(clone), HAS(0, CLONE_THREAD | NEW_NAMESPACES, CLONE_THREAD)},
-    /* Libraries that know users and groups are loaded; no memory is both written and executed. */
-    {SCMP_SYS(mmap), HAS(2, PROT_EXEC, 0)},
-    {SCMP_SYS(mmap), HAS(2, PROT_EXEC | PROT_WRITE, PROT_EXEC)},
-    {SCMP_SYS(mprotect), HAS(2, PROT_EXEC, 0)},
-    {SCMP_SYS(mprotect), HAS(2, PROT_EXEC | PROT_WRITE, PROT_EXEC)},
+    {SCMP_SYS(clone), {HAS(0, CLONE_THREAD | NEW_NAMESPACES, CLONE_THREAD)}},
+    /* Libraries that know users and groups are loaded: only what a file holds becomes code. */
+    {SCMP_SYS(mmap), {HAS(2, PROT_EXEC, 0)}},
+    {SCMP_SYS(mmap), {HAS(2, PROT_EXEC | PROT_WRITE, PROT_EXEC), HAS(3, MAP_ANONYMOUS, 0)}},
+    {SCMP_SYS(mprotect), {HAS(2, PROT_EXEC, 0)}},
 };
 
 static const struct rule guardian_rules[] = {
-    {SCMP_SYS(ioctl), HAS(1, IOCTL_TYPE, DM_IOCTL_TYPE)},
-    {SCMP_SYS(openat), HAS(2, O_ACCMODE | NEW_FILE, O_RDONLY)},
-    {SCMP_SYS(mmap), HAS(2, PROT_EXEC, 0)},
-    {SCMP_SYS(mprotect), HAS(2, PROT_EXEC, 0)},
+    {SCMP_SYS(ioctl), {HAS(1, IOCTL_TYPE, DM_IOCTL_TYPE)}},
+    {SCMP_SYS(openat), {HAS(2, O_ACCMODE | NEW_FILE, O_RDONLY)}},
+    {SCMP_SYS(mmap), {HAS(2, PROT_EXEC, 0)}},
+    {SCMP_SYS(mprotect), {HAS(2, PROT_EXEC, 0)}},
 };
 
 static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
@@ -276,7 +275,9 @@ static int allow_if(scmp_filter_ctx filter, const struct rule *rules, size_t cou
     int rc = 0;
 
     for (size_t i = 0; i < count && rc == 0; i++) {
-        rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, rules[i].call, 1, &rules[i].condition);
+        unsigned int conditions = rules[i].conditions[1].op == 0 ? 1 : 2;
+        rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, rules[i].call, conditions,
+                                    rules[i].conditions);
     }
     return rc;
 }
@@ -286,7 +287,7 @@ static int allow_if(scmp_filter_ctx filter, const struct rule *rules, size_t cou
 
 static int add_calls(scmp_filter_ctx filter, enum harden_calls calls)
 {
-    const struct rule own_signals = {SCMP_SYS(tgkill), HAS(0, LOW_HALF, (scmp_datum_t)getpid())};
+    const struct rule own_signals = {SCMP_SYS(tgkill), {HAS(0, LOW_HALF, (scmp_datum_t)getpid())}};
     int rc = ALLOW(filter, plain_calls);
 
     if (rc == 0) {

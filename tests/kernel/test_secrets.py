@@ -15,6 +15,7 @@ import keysearch
 import pytest
 from calls import fails, line
 from dmrpc import TIMEOUT, RpcError
+from forbid import PR_SET_DUMPABLE, forbid
 from keysearch import ask, find_copies, find_left, find_parts
 from tasks import Task, read, wait_until, write
 
@@ -68,8 +69,13 @@ class Searched:
 
 @pytest.fixture(scope="module")
 def searched(plain_daemons):
-    """It ends by a core dump, at the last test. A sanitizer would keep what was freed."""
-    daemon = plain_daemons()
+    """
+    It ends by a core dump, at the last test, for which the system does not let it forbid that. A sanitizer would
+    keep what was freed.
+    """
+    daemon = plain_daemons(within=forbid("prctl", PR_SET_DUMPABLE))
+    with daemon.client() as client:
+        assert client.server_info()["hardening"]["missing"] == ["not_dumpable"]
     resource.prlimit(daemon.process.pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     yield Searched(daemon)
     daemon.kill()
@@ -284,13 +290,14 @@ def test_keyring_references_pass(client, devices, disk):
 
 # --- the last of all ---
 
-def test_no_core_holds_a_key(searched):
-    """It may leave none at all."""
-    assert searched.keys
-    folder = pathlib.Path("/dev/shm")
+PRESENT = b'{"jsonrpc": "2.0", "method": "' + secrets.token_hex(32).encode()
+
+
+def core_of(searched):
+    """Ends the daemon, and returns what the kernel wrote of it."""
+    folder, pid = pathlib.Path("/dev/shm"), searched.daemon.process.pid
     before = CORE_PATTERN.read_text(encoding="ascii")
     CORE_PATTERN.write_text(f"{folder}/dmrpc-core-%p", encoding="ascii")
-    pid = searched.daemon.process.pid
     try:
         pathlib.Path(f"/proc/{pid}/coredump_filter").write_text("0xff", encoding="ascii")
         os.kill(pid, signal.SIGABRT)
@@ -298,10 +305,20 @@ def test_no_core_holds_a_key(searched):
     finally:
         CORE_PATTERN.write_text(before, encoding="ascii")
     core = folder / f"dmrpc-core-{pid}"
-    print("a core of", core.stat().st_size if core.exists() else 0, "bytes")
-    if core.exists():
-        data = core.read_bytes()
-        core.unlink()
-        assert data.startswith(b"\x7fELF") and b"dmrpcd" in data
-        assert find_parts(data, *searched.keys) == []
+    data = core.read_bytes()
+    core.unlink()
+    print("a core of", len(data), "bytes")
+    return data
+
+
+def test_no_core_holds_a_key(searched):
+    """Of all threads' memory and registers, after all that was done above."""
+    assert searched.keys
+    with searched.daemon.client() as client:
+        client.send(PRESENT)  # a request that is half there
+        client.drained()
+        core = core_of(searched)
+    assert core.startswith(b"\x7fELF") and b"dmrpcd" in core
+    assert PRESENT in core  # the search could find one
+    assert find_parts(core, *searched.keys) == []
     wait_until(lambda: not pathlib.Path(f"/proc/{searched.guardian}").exists(), "the guardian has gone")

@@ -299,7 +299,13 @@ static int refused_to_all(void)
     REFUSED(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
     REFUSED(open("/tmp/dmrpc-test-harden", O_WRONLY | O_CREAT, 0600));
     REFUSED(open("/tmp", O_WRONLY | O_TMPFILE, 0600));
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(page != MAP_FAILED);
+    REFUSED(mprotect(page, 4096, PROT_READ | PROT_EXEC));
+    REFUSED(mprotect(page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC));
     REFUSED(mmap(NULL, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    REFUSED(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    CHECK(munmap(page, 4096) == 0);
 #endif
     JUDGED(ioctl(open("/dev/null", O_RDONLY), DM_IOCTL, NULL), ENOTTY);
     return raise(0) == 0 ? 0 : __LINE__;
@@ -360,6 +366,9 @@ static int allowed_to_the_daemon(void)
     CHECK(prctl(PR_GET_NAME, bytes, 0, 0, 0) == 0 && prctl(PR_SET_NAME, bytes, 0, 0, 0) == 0);
     CHECK(getpwnam("root") && getpwnam("root")->pw_uid == 0);
     CHECK(setpriority(PRIO_PROCESS, 0, 19) == 0);
+    fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    void *library = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    CHECK(fd >= 0 && library != MAP_FAILED && munmap(library, 4096) == 0 && close(fd) == 0);
     void *block = malloc(16 << 20);
     CHECK(block);
     free(block);

@@ -9,19 +9,10 @@ import shutil
 import pytest
 
 import dmrpc
+from forbid import PR_SET_DUMPABLE, forbid
 
 OTHER = 65533  # a user without rights
 NEEDS_ROOT = pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
-
-FORBIDS_SECCOMP = """
-import ctypes, os, sys
-lib = ctypes.CDLL("libseccomp.so.2")
-lib.seccomp_init.restype = ctypes.c_void_p
-filter = ctypes.c_void_p(lib.seccomp_init(0x7FFF0000))  # allow
-assert lib.seccomp_rule_add(filter, 0x00050001, lib.seccomp_syscall_resolve_name(b"seccomp"), 0) == 0  # EPERM
-assert lib.seccomp_load(filter) == 0
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 def status_of(path):
@@ -94,10 +85,16 @@ def told_once(daemon, text):
 
 
 def test_a_container_that_forbids_seccomp(daemon_within):
-    with daemon_within("/usr/bin/python3", "-c", FORBIDS_SECCOMP) as daemon, daemon.client() as client:
+    with daemon_within(*forbid("seccomp")) as daemon, daemon.client() as client:
         assert client.server_info()["hardening"] == {"capabilities": [], "missing": ["seccomp"]}
         told_once(daemon, "CONFIG_SECCOMP_FILTER")
         assert client.list_devices() == {"devices": []}
+
+
+def test_a_container_that_lets_it_be_dumped(daemon_within):
+    with daemon_within(*forbid("prctl", PR_SET_DUMPABLE)) as daemon, daemon.client() as client:
+        assert client.server_info()["hardening"] == {"capabilities": [], "missing": ["not_dumpable"]}
+        told_once(daemon, "PR_SET_DUMPABLE")
 
 
 @NEEDS_ROOT
