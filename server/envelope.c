@@ -360,11 +360,10 @@ static int walk(struct cursor *c, struct envelope *envelope)
 static const size_t PARSE_FLAGS = JSON_ALLOW_NUL | JSON_DECODE_ANY;
 
 /* A text that is JSON but for a key that stands twice: which members have it? */
-static enum envelope_result parse_twice(const char *text, size_t length, struct envelope *envelope)
+static enum envelope_result parse_twice(const char *text, size_t length, json_error_t *error,
+                                        struct envelope *envelope)
 {
-    json_error_t error;
-
-    if (!json_memory_load(text, length, PARSE_FLAGS, &error, &envelope->root)) {
+    if (!json_memory_load(text, length, PARSE_FLAGS, error, &envelope->root)) {
         return ENVELOPE_NO_MEMORY;
     }
     if (!envelope->root) {
@@ -374,30 +373,37 @@ static enum envelope_result parse_twice(const char *text, size_t length, struct 
         struct member *member = &envelope->members[i];
         json_t *alone;
         if (!json_memory_load(text + member->whole.start, member->whole.end - member->whole.start,
-                              PARSE_FLAGS | JSON_REJECT_DUPLICATES, &error, &alone)) {
+                              PARSE_FLAGS | JSON_REJECT_DUPLICATES, error, &alone)) {
             return ENVELOPE_NO_MEMORY;
         }
         member->twice = !alone;
         json_decref(alone);
     }
-    explicit_bzero(&error, sizeof(error)); /* as below */
     return ENVELOPE_OK;
 }
 
-static enum envelope_result parse(const char *text, size_t length, struct envelope *envelope)
+static enum envelope_result parse_all(const char *text, size_t length, json_error_t *error,
+                                      struct envelope *envelope)
 {
-    json_error_t error;
-
-    if (!json_memory_load(text, length, PARSE_FLAGS | JSON_REJECT_DUPLICATES, &error,
+    if (!json_memory_load(text, length, PARSE_FLAGS | JSON_REJECT_DUPLICATES, error,
                           &envelope->root)) {
         return ENVELOPE_NO_MEMORY;
     }
     if (envelope->root) {
         return ENVELOPE_OK;
     }
-    bool twice = json_error_code(&error) == json_error_duplicate_key;
+    return json_error_code(error) == json_error_duplicate_key
+               ? parse_twice(text, length, error, envelope)
+               : ENVELOPE_NOT_JSON;
+}
+
+static enum envelope_result parse(const char *text, size_t length, struct envelope *envelope)
+{
+    json_error_t error;
+    enum envelope_result result = parse_all(text, length, &error, envelope);
+
     explicit_bzero(&error, sizeof(error)); /* its text may quote the input: it is never shown */
-    return twice ? parse_twice(text, length, envelope) : ENVELOPE_NOT_JSON;
+    return result;
 }
 
 enum envelope_result envelope_parse(const char *text, size_t length, struct envelope *ret_envelope)
