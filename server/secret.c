@@ -91,9 +91,24 @@ static bool is_material(struct word word)
     return !is_word(word, "-") && !take(&word, ":", 1);
 }
 
+/* Nothing but hexadecimal digits, and so many that it tells something. */
+static bool is_digits(struct word word)
+{
+    size_t count = 0;
+
+    while (word.length > 0 && isxdigit((unsigned char)take_char(&word))) {
+        count++;
+    }
+    return word.length == 0 && count >= PART;
+}
+
+/*
+ * The second word; or one further back, where the first has blanks in it: the kernel takes them
+ * with backslashes, which it does not show.
+ */
 static bool is_second(struct finder *finder, struct word *word)
 {
-    return finder->number == 1 && is_material(*word);
+    return (finder->number == 1 && is_material(*word)) || (finder->number > 1 && is_digits(*word));
 }
 
 /* NAME:ALGORITHM:KEY */

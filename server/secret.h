@@ -5,7 +5,9 @@
  * What leaves the daemon by another way than table_status with `show_keys` (a status line, an
  * error, a record, a line of the log) goes through here first. What holds a key:
  *   - crypt, and default-key and inlinecrypt, which took over its first two words: the second
- *     word. Not "-", which is no key, nor what begins with ':', the name of a key in a keyring;
+ *     word. Not "-", which is no key, nor what begins with ':', the name of a key in a keyring.
+ *     Behind it any word of 16 or more hexadecimal digits, as blanks in the first may have put
+ *     it there;
  *   - integrity: internal_hash:ALGORITHM:KEY, journal_crypt: and journal_mac: likewise;
  *   - the message `key set KEY` of crypt, in upper or lower case.
  * verity's root_hash_sig_key_desc names a key in a keyring; its hashes and its salt are public.

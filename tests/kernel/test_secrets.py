@@ -237,6 +237,19 @@ def test_keys_of_integrity_are_hidden(searched, client, devices, disk):
     searched.assert_gone()
 
 
+def test_a_blank_in_a_cipher_s_name_shows_no_key(client, devices, disk):
+    """The kernel takes it behind a backslash, and shows it without one: to who reads that, the key stands further back."""
+    drive, key = disk(), secrets.token_hex(16)
+    info = devices.create()
+    table = f"0 8 crypt aes-cbc-plain:x\\ y {key} 0 {drive.number} 0"
+    subprocess.run(["dmsetup", "load", info["name"]], input=table.encode(), timeout=TIMEOUT, check=True)
+    status = {"name": info["name"], "flags": [TABLE, NEXT]}
+    (shown,) = client.table_status(**status, show_keys=True)["targets"]
+    assert shown["params"] == f"aes-cbc-plain:x y {key} 0 {drive.number} 0"
+    (hidden,) = client.table_status(**status)["targets"]
+    assert hidden["params"] == f"aes-cbc-plain:x <hidden> <hidden> 0 {drive.number} 0" and hidden["keys_hidden"]
+
+
 def refused_by_kernel(name, table):
     """dmsetup asks the kernel, which refuses."""
     before = dm.text("table", "--inactive", name)

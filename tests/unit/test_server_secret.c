@@ -50,6 +50,11 @@ static const struct row rows[] = {
     {"crypt", "a\\ es 01\\23\\ 45 0", "a\\ es <hidden> 0"},
     {"crypt", "aes 0123\\", "aes <hidden>"},
     {"crypt", "\\\\ " KEY, "\\\\ <hidden>"},
+    /* As the kernel shows a cipher with a blank: it takes what IV generators make no use of. */
+    {"crypt", "aes-cbc-plain:x\\ y " KEY " 0 8:16 0", "aes-cbc-plain:x\\ y <hidden> 0 8:16 0"},
+    {"crypt", "aes-cbc-plain:x y " KEY " 0 8:16 0", "aes-cbc-plain:x <hidden> <hidden> 0 8:16 0"},
+    {"crypt", "cipher_null-ecb - 999999999999999 8:16 999999999999999 1 sector_size:4096", NULL},
+    {"crypt", "cipher_null-ecb - 0 /dev/0123456789abcdef 0", NULL},
     {"default-key", "aes-xts-plain64 " KEY " 0 8:16 0", "aes-xts-plain64 <hidden> 0 8:16 0"},
     {"inlinecrypt", "aes-xts-plain64 " KEY " 0 8:16 0", "aes-xts-plain64 <hidden> 0 8:16 0"},
     {"integrity", "8:16 0 32 D 1 internal_hash:hmac(sha256):" KEY,
@@ -121,6 +126,18 @@ static void test_rows(void **state)
             free(to);
         }
     }
+}
+
+/* The marker would be no key there, and so it is no row: the kernel takes it for no number. */
+static void test_key_behind_what_is_none(void **state)
+{
+    char to[64];
+    bool hidden;
+
+    (void)state;
+    (void)secret_hide_line("crypt", "aes-cbc-plain:x - " KEY " 0 8:16 0", to, sizeof(to), &hidden);
+    assert_true(hidden);
+    assert_string_equal(to, "aes-cbc-plain:x - <hidden> 0 8:16 0");
 }
 
 static void test_very_long_key(void **state)
@@ -261,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_key_behind_what_is_none),
         cmocka_unit_test(test_very_long_key),
         cmocka_unit_test(test_what_may_hold_one),
         cmocka_unit_test(test_marker_comes_back),
