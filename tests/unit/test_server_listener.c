@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -133,14 +135,34 @@ static int open_badly(struct place *place, const char *path, gid_t group, const 
     return rc;
 }
 
+/* Has a node been made, in the folder that is watched, and then been given another mode or owner?
+ * The lock's file does not count. */
+static bool is_changed(int watch)
+{
+    alignas(struct inotify_event) char events[4096];
+    ssize_t length = read(watch, events, sizeof(events));
+    bool changed = length <= 0;
+
+    for (ssize_t at = 0; at < length;) {
+        const struct inotify_event *event = (const void *)(events + at);
+        changed = changed || (event->mask & IN_ATTRIB && !strstr(event->name, ".lock"));
+        at += (ssize_t)(sizeof(*event) + event->len);
+    }
+    return changed;
+}
+
 static void test_open(void **state)
 {
     struct place *place = *state;
     struct listener listener;
     struct stat st;
 
+    int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    assert_true(inotify_add_watch(watch, place->folder, IN_ALL_EVENTS) >= 0);
     mode_t before = umask(0);
     assert_int_equal(listener_open(&listener, place->loop, place->path, (gid_t)-1, on_accepted), 0);
+    assert_false(is_changed(watch)); /* its mode is its first one */
+    (void)close(watch);
     assert_int_equal(umask(before), 0); /* it puts the mask back */
     assert_int_equal(lstat(place->path, &st), 0);
     assert_true(S_ISSOCK(st.st_mode));

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claims of docs/SECURITY.md that no other test shows: folders, containers, strangers, browsers."""
 
+import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +11,7 @@ import pytest
 
 import dmrpc
 from others import ASK, another, ask_as
+from peers import Peer
 
 OTHER = 65533
 
@@ -47,6 +50,19 @@ def test_who_is_not_in_the_group_cannot_connect(folder):
         command = [*another(OTHER), "/usr/bin/python3", "-c", ASK, str(daemon.socket), "{}"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "PermissionError" in ended.stderr
+
+
+def test_one_user_leaves_connections_to_others(folder):
+    group = os.getgid()  # the socket's
+    with dmrpc.Daemon(folder, "--connections-per-user", 2) as daemon, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(Peer(daemon.socket, OTHER, group)) for _ in range(2)]
+        assert all(each.version() for each in held)
+        with Peer(daemon.socket, OTHER, group) as third:
+            assert json.loads(third.read_line())["error"]["data"]["limit"] == 2
+        for another_user in (OTHER - 1, OTHER - 2):
+            with Peer(daemon.socket, another_user, group) as other:
+                assert other.version()
+        assert all(each.version() for each in held)
 
 
 def test_what_a_browser_sends_through_a_forward_is_refused(folder):
