@@ -12,30 +12,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "words.h"
+
 /* What the kernel's dev_t holds: a number past it is refused there. */
 enum { MAJOR_MAX = 0xfff, MINOR_MAX = 0xfffff };
-
-/* Digits up to `end`, and at least one. */
-static bool parse_number(const char *text, const char *end, uint32_t max, uint32_t *ret_number)
-{
-    uint32_t number = 0;
-
-    for (const char *at = text; at < end; at++) {
-        if (*at < '0' || *at > '9' || number > max) {
-            return false;
-        }
-        number = number * 10 + (uint32_t)(*at - '0');
-    }
-    *ret_number = number;
-    return text < end && number <= max;
-}
 
 bool block_parse(const char *text, struct dmi_device *ret_device)
 {
     const char *colon = strchr(text, ':');
 
-    return colon && parse_number(text, colon, MAJOR_MAX, &ret_device->major) &&
-           parse_number(colon + 1, text + strlen(text), MINOR_MAX, &ret_device->minor);
+    return colon && words_number(text, colon, MAJOR_MAX, &ret_device->major) &&
+           words_number(colon + 1, text + strlen(text), MINOR_MAX, &ret_device->minor);
 }
 
 bool block_is_path(const char *text)

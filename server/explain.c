@@ -544,9 +544,8 @@ static void hide_keys(const struct call *call, char text[KERNEL_LOG_LINE])
     const char *message = json_string_value(json_object_get(call->params_json, "message"));
 
     for (size_t i = 0; i < line_count(call); i++) {
-        const struct dmi_target target = line_at(call, i);
-        const struct new_target_line line = {.type = target.type, .params = target.params};
-        secret_hide_in(text, KERNEL_LOG_LINE, &line, 1);
+        const struct dmi_target line = line_at(call, i);
+        secret_hide_in(text, KERNEL_LOG_LINE, line.type, line.params);
     }
     if (message) {
         secret_hide_message_in(text, KERNEL_LOG_LINE, message);

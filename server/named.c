@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "block.h"
+#include "words.h"
 
 /* The words of one line. */
 struct line {
@@ -30,27 +31,6 @@ struct reading {
 
 /* --- words --- */
 
-/* The kernel's isspace(): it takes bytes for Latin-1, and 0xa0 is a blank there. */
-static bool is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r') || (unsigned char)c == 0xa0;
-}
-
-/* Takes one word off *text, and writes it to *out without the backslashes that quote. */
-static void take_word(const char **text, char **out)
-{
-    const char *at = *text;
-
-    while (*at && !is_space(*at)) {
-        if (*at == '\\' && at[1]) {
-            at++;
-        }
-        *(*out)++ = *at++;
-    }
-    *(*out)++ = '\0';
-    *text = at;
-}
-
 /* False: there is no memory. */
 static bool split(struct arena *arena, const char *params, struct line *ret_line)
 {
@@ -58,37 +38,19 @@ static bool split(struct arena *arena, const char *params, struct line *ret_line
     char *out = arena_alloc(arena, length + 2, 1);
     char **words = arena_alloc(arena, length / 2 + 1, sizeof(*words));
     size_t count = 0;
+    struct word word;
 
     if (!out || !words) {
         return false;
     }
-    for (;;) {
-        while (is_space(*params)) {
-            params++;
-        }
-        if (!*params) {
-            break;
-        }
+    while (words_next(&params, &word)) {
         words[count++] = out;
-        take_word(&params, &out);
+        while (word.length > 0) {
+            *out++ = words_take(&word);
+        }
+        *out++ = '\0';
     }
     *ret_line = (struct line){.words = words, .count = count};
-    return true;
-}
-
-/* A plain number: what else the kernel would make one of, is not understood. */
-static bool parse_number(const char *text, uint32_t max, uint32_t *ret_number)
-{
-    uint64_t number = 0;
-    size_t digits = 0;
-
-    for (; text[digits] >= '0' && text[digits] <= '9' && digits < 10; digits++) {
-        number = number * 10 + (uint64_t)(text[digits] - '0');
-    }
-    if (digits == 0 || text[digits] || number > max) {
-        return false;
-    }
-    *ret_number = (uint32_t)number;
     return true;
 }
 
@@ -152,7 +114,9 @@ static bool take(struct reading *reading, const struct line *line, size_t at)
 
 static bool number_at(const struct line *line, size_t at, uint32_t *ret_number)
 {
-    return at < line->count && parse_number(line->words[at], INT32_MAX, ret_number);
+    const char *word = at < line->count ? line->words[at] : "";
+
+    return words_number(word, word + strlen(word), INT32_MAX, ret_number);
 }
 
 /* DEVICE OFFSET, `count` times and nothing behind. */

@@ -8,13 +8,9 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { PART = 16 }; /* so much of a key tells something of it */
+#include "words.h"
 
-/* A part of a text, as it came: with backslashes. */
-struct word {
-    const char *at;
-    size_t length;
-};
+enum { PART = 16 }; /* so much of a key tells something of it */
 
 /* Finds the keys of one text, one after another. */
 struct finder {
@@ -24,40 +20,7 @@ struct finder {
     bool sets;     /* of a message: so far it is one that sets a key */
 };
 
-/* --- words, as the kernel splits them --- */
-
-/* The kernel's isspace(), which has the no-break space of Latin-1. */
-static bool is_blank(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r') || c == '\xa0';
-}
-
-static bool next_word(const char **rest, struct word *ret_word)
-{
-    const char *at = *rest;
-
-    while (is_blank(*at)) {
-        at++;
-    }
-    const char *end = at;
-    while (*end && !is_blank(*end)) {
-        end += end[0] == '\\' && end[1] ? 2 : 1;
-    }
-    *rest = end;
-    *ret_word = (struct word){at, (size_t)(end - at)};
-    return end > at;
-}
-
-/* Takes the next character that the kernel sees of a word that is not empty. */
-static char take_char(struct word *word)
-{
-    size_t skipped = word->at[0] == '\\' && word->length > 1;
-    char c = word->at[skipped];
-
-    word->at += skipped + 1;
-    word->length -= skipped + 1;
-    return c;
-}
+/* --- words --- */
 
 static bool is_equal(char a, char b)
 {
@@ -70,7 +33,7 @@ static bool take(struct word *word, const char *bytes, size_t length)
     struct word rest = *word;
 
     for (size_t i = 0; i < length; i++) {
-        if (rest.length == 0 || !is_equal(take_char(&rest), bytes[i])) {
+        if (rest.length == 0 || !is_equal(words_take(&rest), bytes[i])) {
             return false;
         }
     }
@@ -96,7 +59,7 @@ static bool is_digits(struct word word)
 {
     size_t count = 0;
 
-    while (word.length > 0 && isxdigit((unsigned char)take_char(&word))) {
+    while (word.length > 0 && isxdigit((unsigned char)words_take(&word))) {
         count++;
     }
     return word.length == 0 && count >= PART;
@@ -121,7 +84,7 @@ static bool is_after_algorithm(struct finder *finder, struct word *word)
     for (size_t i = 0; !found && i < sizeof(names) / sizeof(names[0]); i++) {
         found = take(word, names[i], strlen(names[i]));
     }
-    while (found && word->length > 0 && take_char(word) != ':') {
+    while (found && word->length > 0 && words_take(word) != ':') {
     }
     return found && word->length > 0;
 }
@@ -178,7 +141,7 @@ static bool next_key(struct finder *finder, struct word *ret_key)
 {
     struct word word;
 
-    while (finder->is_key && next_word(&finder->rest, &word)) {
+    while (finder->is_key && words_next(&finder->rest, &word)) {
         bool found = finder->is_key(finder, &word);
         finder->number++;
         if (found) {
@@ -198,7 +161,7 @@ bool secret_in_message(const char *message)
 {
     struct word word;
 
-    return next_word(&message, &word) && is_word(word, "key");
+    return words_next(&message, &word) && is_word(word, "key");
 }
 
 /* --- with the marker in their place --- */
@@ -272,12 +235,26 @@ bool secret_is_hidden_message(const char *message)
     return is_hidden(in_message(message));
 }
 
+bool secret_is_wiped(const char *type, const char *params)
+{
+    struct finder finder = in_line(type, params);
+    struct word key;
+    bool wiped = false;
+
+    if (strcmp(type, "crypt") == 0 && next_key(&finder, &key)) {
+        do {
+            wiped = words_take(&key) == '0';
+        } while (wiped && key.length > 0);
+    }
+    return wiped;
+}
+
 /* --- in the words of others --- */
 
 /* Do these bytes stand anywhere in the key? */
 static bool is_part(struct word key, const char *bytes, size_t length)
 {
-    for (; key.length > 0; (void)take_char(&key)) {
+    for (; key.length > 0; (void)words_take(&key)) {
         struct word rest = key;
         if (take(&rest, bytes, length)) {
             return true;
@@ -348,11 +325,9 @@ static void hide_in(char *text, size_t size, struct finder finder)
     }
 }
 
-void secret_hide_in(char *text, size_t size, const struct new_target_line *lines, size_t count)
+void secret_hide_in(char *text, size_t size, const char *type, const char *params)
 {
-    for (size_t i = 0; i < count; i++) {
-        hide_in(text, size, in_line(lines[i].type, lines[i].params));
-    }
+    hide_in(text, size, in_line(type, params));
 }
 
 void secret_hide_message_in(char *text, size_t size, const char *message)

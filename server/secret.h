@@ -12,16 +12,13 @@
  *   - the message `key set KEY` of crypt, in upper or lower case.
  * verity's root_hash_sig_key_desc names a key in a keyring; its hashes and its salt are public.
  *
- * Words are split as the kernel splits them: at its white space, with backslashes before what
- * is to stand for itself.
+ * Words are those of words.h.
  */
 #ifndef DMRPC_SECRET_H
 #define DMRPC_SECRET_H
 
 #include <stdbool.h>
 #include <stddef.h>
-
-#include "schema.h"
 
 /*
  * Stands for a key. It is no hexadecimal number and no name in a keyring, so that the kernel
@@ -53,11 +50,17 @@ bool secret_is_hidden_line(const char *type, const char *params);
 bool secret_is_hidden_message(const char *message);
 
 /*
- * Replaces each word of `text`, a string in `size` bytes, that shows a key of the lines, or of
- * the message: all of it, or 16 or more characters from anywhere in it, in upper or lower case.
+ * Does a line that the kernel shows have zeros for its key? That of a crypt target can be wiped
+ * while it is suspended, and then is shown so.
+ */
+bool secret_is_wiped(const char *type, const char *params);
+
+/*
+ * Replaces each word of `text`, a string in `size` bytes, that shows a key of the line, or of the
+ * message: all of it, or 16 or more characters from anywhere in it, in upper or lower case.
  * For texts of others, such as the kernel's. Where it grows past `size` it is cut.
  */
-void secret_hide_in(char *text, size_t size, const struct new_target_line *lines, size_t count);
+void secret_hide_in(char *text, size_t size, const char *type, const char *params);
 void secret_hide_message_in(char *text, size_t size, const char *message);
 
 #endif

@@ -186,22 +186,13 @@ static int activate_again(struct swap *swap)
     return rc;
 }
 
-/*
- * A crypt target's key can be wiped while it is suspended. Its line then shows zeros, and
- * loading that would make garbage of the data.
- */
+/* Loading zeros for a key would make garbage of the data. */
 static bool is_key_lost(const struct dmi_table *table)
 {
     bool lost = false;
 
     for (size_t i = 0; !lost && i < table->count && table->info.flags & DMI_SUSPEND; i++) {
-        if (strcmp(table->targets[i].type, "crypt") == 0) {
-            const char *key = table->targets[i].params;
-            key += strcspn(key, " ");
-            key += strspn(key, " ");
-            size_t zeros = strspn(key, "0");
-            lost = zeros > 0 && key[zeros] == ' ';
-        }
+        lost = secret_is_wiped(table->targets[i].type, table->targets[i].params);
     }
     return lost;
 }

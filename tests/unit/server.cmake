@@ -14,7 +14,7 @@ add_library(server_memory STATIC ${CMAKE_CURRENT_LIST_DIR}/server_memory.c)
 target_link_options(server_memory INTERFACE
     -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray,--wrap=free)
 
-foreach(module budget buffer hangup harden http_request lacks peer registers secret uevents)
+foreach(module budget buffer hangup harden http_request lacks peer registers secret uevents words)
     dmrpc_unit_test(server_${module} dmrpc_server)
 endforeach()
 foreach(module access config decode encode events failure foreign json_line named options order rules scan text turns under waits watch)

@@ -158,6 +158,19 @@ static void test_very_long_key(void **state)
     free(line);
 }
 
+static void test_wiped(void **state)
+{
+    (void)state;
+    assert_true(secret_is_wiped("crypt", "aes-xts-plain64 0000000000000000 0 8:16 0"));
+    assert_true(secret_is_wiped("crypt", "aes 0"));
+    assert_false(secret_is_wiped("crypt", "aes-xts-plain64 0000000000000001 0 8:16 0"));
+    assert_false(secret_is_wiped("crypt", "cipher_null-ecb - 0 8:16 0"));
+    assert_false(secret_is_wiped("crypt", "aes :32:logon:0 0 8:16 0"));
+    assert_false(secret_is_wiped("crypt", ""));
+    assert_false(secret_is_wiped("inlinecrypt", "aes 0000 0 8:16 0")); /* cannot be */
+    assert_false(secret_is_wiped("linear", "8:16 00"));
+}
+
 static void test_what_may_hold_one(void **state)
 {
     (void)state;
@@ -203,11 +216,12 @@ static void test_marker_comes_back(void **state)
 
 /* --- in the kernel's words --- */
 
-static const struct new_target_line lines[] = {
-    {0, 8, "linear", "8:16 " KEY},
-    {8, 8, "crypt",
-     "aes 00112233445566778899aabbccddeeff0f1e2d3c4b5a69788796a5b4c3d2e1f0 0 8:16 0"},
-    {16, 8, "integrity", "8:16 0 4 J 2 internal_hash:a:C0FFEE journal_crypt:b:dead\\beef" KEY},
+static const struct {
+    const char *type, *params;
+} lines[] = {
+    {"linear", "8:16 " KEY},
+    {"crypt", "aes 00112233445566778899aabbccddeeff0f1e2d3c4b5a69788796a5b4c3d2e1f0 0 8:16 0"},
+    {"integrity", "8:16 0 4 J 2 internal_hash:a:C0FFEE journal_crypt:b:dead\\beef" KEY},
 };
 
 static void assert_hides(const char *text, const char *expected)
@@ -215,7 +229,9 @@ static void assert_hides(const char *text, const char *expected)
     char buffer[256];
 
     (void)snprintf(buffer, sizeof(buffer), "%s", text);
-    secret_hide_in(buffer, sizeof(buffer), lines, sizeof(lines) / sizeof(lines[0]));
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        secret_hide_in(buffer, sizeof(buffer), lines[i].type, lines[i].params);
+    }
     assert_string_equal(buffer, expected);
 }
 
@@ -245,20 +261,20 @@ static void test_in_texts(void **state)
 /* A marker that is longer than what it stands for stays within the buffer. */
 static void test_in_texts_that_are_full(void **state)
 {
-    const struct new_target_line line = {0, 8, "crypt", "aes ab 0 8:16 0"};
+    static const char line[] = "aes ab 0 8:16 0";
     char buffer[12] = "ab x ab y";
 
     (void)state;
-    secret_hide_in(buffer, sizeof(buffer), &line, 1);
+    secret_hide_in(buffer, sizeof(buffer), "crypt", line);
     assert_string_equal(buffer, "<hidden> x ");
     (void)strcpy(buffer, "1234567 ab");
-    secret_hide_in(buffer, sizeof(buffer), &line, 1);
+    secret_hide_in(buffer, sizeof(buffer), "crypt", line);
     assert_string_equal(buffer, "1234567 <hi");
     (void)strcpy(buffer, "xx");
-    secret_hide_in(buffer, 3, &line, 1);
+    secret_hide_in(buffer, 3, "crypt", line);
     assert_string_equal(buffer, "xx");
     (void)strcpy(buffer, "ab");
-    secret_hide_in(buffer, 3, &line, 1);
+    secret_hide_in(buffer, 3, "crypt", line);
     assert_string_equal(buffer, "<h");
 }
 
@@ -280,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_key_behind_what_is_none),
         cmocka_unit_test(test_very_long_key),
+        cmocka_unit_test(test_wiped),
         cmocka_unit_test(test_what_may_hold_one),
         cmocka_unit_test(test_marker_comes_back),
         cmocka_unit_test(test_in_texts),
