@@ -85,6 +85,32 @@ bool block_read_line(const struct block_host *host, const char *path, char *ret_
     return true;
 }
 
+bool block_find_line(const struct block_host *host, const char *path, const char *key,
+                     char *ret_rest, size_t size)
+{
+    char whole[PATH_MAX];
+    char line[512];
+    const size_t length = strlen(key);
+    bool found = false;
+
+    if (!host->root) {
+        return false;
+    }
+    (void)snprintf(whole, sizeof(whole), "%s%s", host->root, path);
+    FILE *file = fopen(whole, "re");
+    while (file && !found && fgets(line, sizeof(line), file)) {
+        found = strncmp(line, key, length) == 0;
+    }
+    if (file) {
+        (void)fclose(file);
+    }
+    if (found) {
+        line[strcspn(line, "\n")] = '\0';
+        (void)snprintf(ret_rest, size, "%s", line + length);
+    }
+    return found;
+}
+
 bool block_attribute(const struct block_host *host, struct dmi_device device, const char *file,
                      char ret_value[BLOCK_NAME])
 {

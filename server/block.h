@@ -64,4 +64,8 @@ bool block_attribute(const struct block_host *host, struct dmi_device device, co
 /* The first line of a file below the host's root, without its end. False: there is none. */
 bool block_read_line(const struct block_host *host, const char *path, char *ret_line, size_t size);
 
+/* What is behind `key` in the first line that begins with it, cut to fit. False: there is none. */
+bool block_find_line(const struct block_host *host, const char *path, const char *key,
+                     char *ret_rest, size_t size);
+
 #endif

@@ -5,7 +5,6 @@
 #include "this_host.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -28,13 +27,11 @@ static int find(const struct block_host *host, const char *path, struct dmi_devi
     return 0;
 }
 
-/* PREFIX and a line of a file, without its end; "" where that is empty or too long. */
-static void put_path(char ret_path[BLOCK_PATH_BYTES], const char *prefix, const char *line)
+/* "" where what is behind the prefix is empty or too long. */
+static void put_path(char ret_path[BLOCK_PATH_BYTES], const char *prefix, const char *name)
 {
-    size_t length = strcspn(line, "\n");
-
-    if (length > 0 && strlen(prefix) + length < BLOCK_PATH_BYTES) {
-        (void)snprintf(ret_path, BLOCK_PATH_BYTES, "%s%.*s", prefix, (int)length, line);
+    if (*name && strlen(prefix) + strlen(name) < BLOCK_PATH_BYTES) {
+        (void)snprintf(ret_path, BLOCK_PATH_BYTES, "%s%s", prefix, name);
     }
 }
 
@@ -42,22 +39,12 @@ static void put_path(char ret_path[BLOCK_PATH_BYTES], const char *prefix, const 
 static void read_node(const struct block_host *host, struct dmi_device device,
                       char ret_node[BLOCK_PATH_BYTES])
 {
-    static const char key[] = "DEVNAME=";
-    char path[PATH_MAX];
-    char line[512];
+    char path[64];
+    char name[BLOCK_PATH_BYTES];
 
-    (void)snprintf(path, sizeof(path), "%s/sys/dev/block/%u:%u/uevent", host->root, device.major,
-                   device.minor);
-    FILE *file = fopen(path, "re");
-    bool found = false;
-    while (file && !found && fgets(line, sizeof(line), file)) {
-        found = strncmp(line, key, sizeof(key) - 1) == 0;
-    }
-    if (found) {
-        put_path(ret_node, "/dev/", line + sizeof(key) - 1);
-    }
-    if (file) {
-        (void)fclose(file);
+    (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/uevent", device.major, device.minor);
+    if (block_find_line(host, path, "DEVNAME=", name, sizeof(name))) {
+        put_path(ret_node, "/dev/", name);
     }
 }
 

@@ -241,8 +241,8 @@ def test_a_blank_in_a_cipher_s_name_shows_no_key(client, devices, disk):
     """The kernel takes it behind a backslash, and shows it without one: to who reads that, the key stands further back."""
     drive, key = disk(), secrets.token_hex(16)
     info = devices.create()
-    table = f"0 8 crypt aes-cbc-plain:x\\ y {key} 0 {drive.number} 0"
-    subprocess.run(["dmsetup", "load", info["name"]], input=table.encode(), timeout=TIMEOUT, check=True)
+    cipher = "aes-cbc-plain:x\\ y"
+    client.table_load(name=info["name"], targets=[line(0, 8, "crypt", f"{cipher} {key} 0 {drive.number} 0")])
     status = {"name": info["name"], "flags": [TABLE, NEXT]}
     (shown,) = client.table_status(**status, show_keys=True)["targets"]
     assert shown["params"] == f"aes-cbc-plain:x y {key} 0 {drive.number} 0"

@@ -172,6 +172,27 @@ static void test_attributes(void **state)
     assert_false(block_attribute(&host, device, "ro", value));
 }
 
+static void test_lines(void **state)
+{
+    struct block_host here = {.root = host_root};
+    char rest[8];
+
+    (void)state;
+    host_put("/proc/file", "one: 1\ntone: 2\ntwo:3\none: 4\nlong:123456789\nend:");
+    assert_true(block_find_line(&here, "/proc/file", "one:", rest, sizeof(rest)));
+    assert_string_equal(rest, " 1");
+    assert_true(block_find_line(&here, "/proc/file", "two:", rest, sizeof(rest)));
+    assert_string_equal(rest, "3");
+    assert_true(block_find_line(&here, "/proc/file", "long:", rest, sizeof(rest)));
+    assert_string_equal(rest, "1234567"); /* cut */
+    assert_true(block_find_line(&here, "/proc/file", "end:", rest, sizeof(rest)));
+    assert_string_equal(rest, "");
+    assert_false(block_find_line(&here, "/proc/file", "three:", rest, sizeof(rest)));
+    assert_false(block_find_line(&here, "/proc/nosuch", "one:", rest, sizeof(rest)));
+    here.root = NULL;
+    assert_false(block_find_line(&here, "/proc/file", "one:", rest, sizeof(rest)));
+}
+
 /* The nodes of the machine that runs the tests, any of which has these. */
 static void test_this_host(void **state)
 {
@@ -192,6 +213,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_look, setup, host_teardown),
         cmocka_unit_test_setup_teardown(test_what_they_are_called, setup, host_teardown),
         cmocka_unit_test_setup_teardown(test_attributes, setup, host_teardown),
+        cmocka_unit_test_setup_teardown(test_lines, host_setup, host_teardown),
         cmocka_unit_test(test_this_host),
     };
 
