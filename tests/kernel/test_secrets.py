@@ -238,7 +238,7 @@ def test_keys_of_integrity_are_hidden(searched, client, devices, disk):
 
 
 def test_a_blank_in_a_cipher_s_name_shows_no_key(client, devices, disk):
-    """The kernel takes it behind a backslash, and shows it without one: to who reads that, the key stands further back."""
+    """The kernel takes it behind a backslash, and shows it without one: who reads that finds the key further back."""
     drive, key = disk(), secrets.token_hex(16)
     info = devices.create()
     cipher = "aes-cbc-plain:x\\ y"
