@@ -168,10 +168,31 @@ static void ended(struct call *call, const struct failure *failure)
     audit_ended(call, failure);
 }
 
+/* A read is not noted for the audit: it is known by what it was asked for. */
+static void tell_ended(const struct call *call)
+{
+    const struct audit_subject *subject = &call->audit;
+    const struct failure *failure = &call->failure;
+    bool by_uuid = call->has_asked && call->asked.kind == DMI_BY_UUID;
+    const struct event_call event = {
+        .call = call->number,
+        .method = call->method->name,
+        .error = failure->id == ERROR_NONE ? NULL : error_table[failure->id].name,
+        .state = failure->id == ERROR_NONE ? NULL : failure->data.state,
+        .has_device = call->has_device,
+        .device = call->device,
+        .name = subject->name[0] ? subject->name : call->name,
+        .uuid = by_uuid ? call->asked.uuid : subject->uuid,
+    };
+
+    events_call_ended(call->dispatcher->events, &event);
+}
+
 /* Its client was told before that it still ran. */
 static void end_given_up(struct call *call)
 {
     audit_ended_late(call);
+    tell_ended(call);
     log_line("Call %llu, %s of %s, which had been given up, has ended: %s",
              (unsigned long long)call->number, call->method->name, call->subject,
              call->failure.id == ERROR_NONE ? "it was carried out." : call->failure.message);

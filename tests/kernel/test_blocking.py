@@ -13,6 +13,7 @@ import dm
 import pytest
 from calls import INACTIVE, LIVE, SUSPENDED, Many, fails, line, linear, on, state
 from dmrpc import Client, RpcError
+from listener import Listener
 from tasks import Task, opened, pattern, wait_until, write
 
 FIGHT_SECONDS = 4.0
@@ -58,6 +59,12 @@ class Stuck:
         assert self.writer.end() == ""
         assert self.drive.read(8, 8) == pattern(1)
         self.connection.close()
+
+
+@pytest.fixture
+def listener(daemon):
+    with Listener(daemon) as listener:
+        yield listener
 
 
 @pytest.fixture
@@ -156,7 +163,7 @@ def test_a_call_behind_a_stuck_one_is_not_begun_when_its_time_is_over(stuck, cli
     stuck.end()
 
 
-def test_a_freeze_goes_on_and_what_comes_of_it_is_undone(client, daemon, devices, disk, tmp_path):
+def test_a_freeze_goes_on_and_what_comes_of_it_is_undone(client, daemon, listener, devices, disk, tmp_path):
     """A file system on a suspended device cannot be frozen, nor can that be interrupted."""
     lower = devices.make([linear(disk(65536))])
     upper = devices.make([on(lower, 131072)])
@@ -166,6 +173,7 @@ def test_a_freeze_goes_on_and_what_comes_of_it_is_undone(client, daemon, devices
         (tmp_path / "file").write_bytes(bytes(1 << 20))  # dirty, to be written by the freeze
         client.table_load(name=upper["name"], targets=[on(lower, 65536)])  # which nothing may make live
         dm.dmsetup("suspend", lower["name"])
+        listener.events_subscribe(name=upper["name"], kinds=["call_ended"])
         data = fails(lambda: client.device_suspend(name=upper["name"], flags=["DM_SUSPEND"], timeout_ms=300),
                      "timed_out", state="still running")
         (call,) = still_runs(client)
@@ -178,6 +186,9 @@ def test_a_freeze_goes_on_and_what_comes_of_it_is_undone(client, daemon, devices
         assert state(client.device_status(name=upper["name"])) == LIVE
         assert dm.lines("table", upper["device"]) == [on(lower, 131072)]
         assert daemon.said(f"Call {data['call']}, device_suspend")
+        about = {"call": data["call"], "method": "device_suspend", "name": upper["name"], "device": upper["device"],
+                 "error": "cancelled"}
+        assert about.items() <= listener.next().items()
     finally:
         dm.dmsetup("resume", lower["name"])
         subprocess.run(["umount", tmp_path], timeout=60, check=True)
