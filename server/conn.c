@@ -57,7 +57,8 @@ struct conn {
     bool closing; /* nothing more is served; what is owed is written, then it ends */
     bool lingering;
     bool broken;    /* there is nobody to write to */
-    bool in_hangup; /* the only one who would notice that the peer has gone */
+    bool in_hangup; /* where its end is noticed while nothing is read */
+    bool gone;      /* the peer has closed; what it had sent is served all the same */
     size_t lingered;
 };
 
@@ -552,12 +553,25 @@ static bool is_over(struct conn *conn)
         return true;
     }
     bool owes = conn->current || conn->out.length > 0 || conn->turn.waits;
-    return conn->eof && !owes && (conn->closing || !listens(conn));
+    return conn->eof && !owes && (conn->closing || conn->gone || !listens(conn));
 }
 
 static bool wants_input(const struct conn *conn)
 {
     return !conn->eof && (conn->lingering || (may_serve(conn) && !has_unserved(conn)));
+}
+
+/*
+ * Who waits for a call of its own, or has half closed, is not read: that it has closed altogether
+ * is heard otherwise, because leases end with it. Once for a connection: it costs a system call.
+ */
+static void watch_end(struct conn *conn)
+{
+    bool deaf = conn->current || (conn->eof && listens(conn));
+
+    if (deaf && !conn->in_hangup && !conn->gone) {
+        conn->in_hangup = hangup_add(&conn->conns->hangup, conn->fd, conn) == 0;
+    }
 }
 
 static void watch(struct conn *conn)
@@ -573,9 +587,7 @@ static void watch(struct conn *conn)
     } else {
         ev_io_stop(loop_of(conn), &conn->reader);
     }
-    if (conn->eof && listens(conn) && !conn->in_hangup) {
-        conn->in_hangup = hangup_add(&conn->conns->hangup, conn->fd, conn) == 0;
-    }
+    watch_end(conn);
 }
 
 /* At the server's end: what the peer had sent by then is read and told so. */
@@ -650,7 +662,10 @@ static void on_gone(void *who)
 {
     struct conn *conn = who;
 
-    conn->broken = true;
+    conn->gone = true;
+    conn->in_hangup = false;
+    hangup_remove(&conn->conns->hangup, conn->fd);
+    keeper_disconnected(conn->conns->dispatcher->host.keeper, conn->peer.connection);
     pump(conn);
 }
 
@@ -705,7 +720,7 @@ bool conns_has(const struct conns *conns, uint64_t number)
     while (conn && conn->peer.connection != number) {
         conn = conn->next;
     }
-    return conn != NULL;
+    return conn && !conn->gone;
 }
 
 static struct conn *conn_add(struct conns *conns, int fd, const struct peer *peer)

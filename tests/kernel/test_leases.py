@@ -192,6 +192,32 @@ def test_an_agent_dies_between_load_and_resume(client, served, devices, disk):
     assert dm.lines("table", info["device"]) == [linear(old, 1024)]
 
 
+def test_an_agent_dies_while_a_call_of_it_waits_for_the_leased_device(served, client, devices, disk):
+    """Its suspend of the upper device waits for a write, and that for the lower device, which it has leased."""
+    drive = disk()
+    lower = devices.make([linear(drive, 1024)])
+    upper = devices.make([on(lower, 1024)])
+
+    def work(own):
+        def stack(*_):
+            own.start("device_suspend", name=upper["name"], flags=SUSPEND)
+            signal.pause()
+
+        own.device_suspend(name=lower["name"], flags=SUSPEND, resume_on_disconnect=True)
+        signal.signal(signal.SIGUSR1, stack)
+
+    agent = Agent(served.daemon.socket, work)
+    writer = Waiting(upper)
+    os.kill(agent.pid, signal.SIGUSR1)
+    wait_until(lambda: is_in_ioctl(served.daemon, dm.DEV_SUSPEND), "the suspend is in the kernel")
+    agent.kill()
+    writer.end(drive)
+    assert not suspended(lower["device"]) and client.lease_list() == {"leases": []}
+    # What was received is carried out.
+    wait_until(lambda: suspended(upper["device"]), "its last call has ended")
+    assert state(client.device_resume(name=upper["name"])) == LIVE
+
+
 def test_a_lease_ends_by_time(client, devices, disk):
     drive = disk()
     info = devices.make([linear(drive)])

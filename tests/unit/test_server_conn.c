@@ -197,6 +197,7 @@ static bool is_empty(void *what)
 }
 
 #define CALL(id, rest) "{\"jsonrpc\":\"2.0\",\"id\":" id "," rest "}"
+#define NOTE(rest)     "{\"jsonrpc\":\"2.0\"," rest "}"
 #define VERSION        "\"method\":\"version\""
 #define LIST           "\"method\":\"list_devices\""
 #define CREATE(name)   "\"method\":\"device_create\",\"params\":{\"name\":\"" name "\"}"
@@ -489,6 +490,17 @@ static void test_linger_timeout(void **state)
     client_done(&client);
 }
 
+struct connection {
+    const struct conns *conns;
+    uint64_t number;
+};
+
+static bool is_gone(void *what)
+{
+    const struct connection *connection = what;
+    return !conns_has(connection->conns, connection->number);
+}
+
 static void test_gone_while_running(void **state)
 {
     struct place *place = *state;
@@ -504,6 +516,53 @@ static void test_gone_while_running(void **state)
     rig_until(&place->rig, is_empty, place);
     rig_until_idle(&place->rig);
     assert_true(rig_exists(&place->rig, "x"));
+    client_done(&client);
+}
+
+/* Its leases end, though what it had asked for goes on: what that waits for may be what they hold.
+ */
+static void test_gone_is_noticed_at_once(void **state)
+{
+    struct place *place = *state;
+    struct client client;
+
+    client_init(&client, place);
+    uint64_t held = rig_hold(&place->rig, DMI_DEV_CREATE, "x");
+    client_send(&client, CALL("1", CREATE("x")) CALL("2", VERSION));
+    rig_until_held(&place->rig, held, 1);
+    struct connection connection = {&place->conns, place->conns.last_number};
+    assert_false(is_gone(&connection));
+    assert_int_equal(shutdown(client.fd, SHUT_WR), 0);
+    rig_sleep(&place->rig, 10);
+    assert_false(is_gone(&connection)); /* it still wants to hear */
+    client_close(&client);
+    rig_until(&place->rig, is_gone, &connection);
+    assert_int_equal(place->conns.count, 1);
+    rig_release(&place->rig, held);
+    rig_until(&place->rig, is_empty, place);
+    assert_true(rig_exists(&place->rig, "x"));
+    client_done(&client);
+}
+
+/* All that it had sent is served: nobody waits for a reply to a notification. */
+static void test_gone_is_served(void **state)
+{
+    struct place *place = *state;
+    struct client client;
+
+    client_init(&client, place);
+    uint64_t held = rig_hold(&place->rig, DMI_DEV_CREATE, "x");
+    client_send(&client, NOTE(CREATE("x")) NOTE(CREATE("y")));
+    rig_until_held(&place->rig, held, 1);
+    client_send_bytes(&client, NOTE(CREATE("z")), strlen(NOTE(CREATE("z"))));
+    struct connection connection = {&place->conns, place->conns.last_number};
+    client_close(&client);
+    rig_until(&place->rig, is_gone, &connection);
+    rig_release(&place->rig, held);
+    rig_until(&place->rig, is_empty, place);
+    assert_true(rig_exists(&place->rig, "x"));
+    assert_true(rig_exists(&place->rig, "y"));
+    assert_true(rig_exists(&place->rig, "z"));
     client_done(&client);
 }
 
@@ -951,6 +1010,8 @@ int main(void)
         TEST(test_linger),
         TEST(test_linger_timeout),
         TEST(test_gone_while_running),
+        TEST(test_gone_is_noticed_at_once),
+        TEST(test_gone_is_served),
         TEST(test_done_while_running),
         TEST(test_wait_is_overtaken),
         TEST(test_long_wait),

@@ -148,10 +148,36 @@ def test_the_connection_goes_before_the_suspend_is_done(client, daemon):
     while not client.lease_list()["leases"]:
         assert time.monotonic() < deadline
     agent.close()
-    time.sleep(0.1)
-    client.simulate_stall(name="d")
-    wait_no_lease(client)
+    wait_no_lease(client)  # which ends the suspend that drains
     assert not is_suspended(client)
+    client.simulate_stall(name="d")
+
+
+def test_the_connection_goes_while_another_call_of_it_blocks(client, daemon):
+    """It may wait for good, for the very device that is leased: that is noticed all the same."""
+    make(client)
+    make(client, "stacked")
+    client.simulate_stall(name="stacked", drain=True)
+    agent = daemon.client()
+    suspend(agent, resume_on_disconnect=True)
+    agent.start("device_suspend", name="stacked", flags=SUSPEND)
+    deadline = time.monotonic() + 5
+    while not [call for call in client.calls_list()["calls"] if call["method"] == "device_suspend"]:
+        assert time.monotonic() < deadline
+    # To stop sending is not to go.
+    agent.socket.shutdown(socket.SHUT_WR)
+    time.sleep(0.1)
+    assert is_suspended(client)
+    agent.close()
+    wait_running(client)
+    wait_no_lease(client)
+    assert daemon.said("its connection had gone, it was resumed")
+    # What was received is carried out.
+    assert [call["name"] for call in client.calls_list()["calls"] if call["method"] == "device_suspend"] == ["stacked"]
+    client.simulate_stall(name="stacked")
+    deadline = time.monotonic() + 5
+    while not is_suspended(client, name="stacked"):
+        assert time.monotonic() < deadline
 
 
 def test_the_connection_goes_before_the_suspend_has_begun(client, daemon):
