@@ -77,8 +77,8 @@ int call_again(struct call *call, int rc, uint32_t after_ms)
     uint64_t spent_ms = (stats_clock() - call->life.came) / 1000000;
 
     (void)call_fail_kernel(call, rc);
-    if (call->life.timeout_ms > 0 && spent_ms + after_ms >= call->life.timeout_ms) {
-        calls_explain_tries(call);
+    if (call->life.has_timeout_ms && spent_ms + after_ms >= call->life.timeout_ms) {
+        calls_explain_tries(call, ERROR_TIMED_OUT, 0);
         return CALL_FAILED;
     }
     call->again_ms = after_ms;

@@ -116,6 +116,7 @@ struct call {
     struct audit_subject audit;
     struct call_life life;
     atomic_int fate; /* enum call_fate */
+    void *result;    /* in the arena; the same for all tries */
     unsigned int tries;
     uint32_t again_ms; /* until the next try; 0: there is none */
     ev_timer again;

@@ -90,7 +90,7 @@ void calls_add(struct call *call, enum call_stage stage)
     ev_init(&life->nudge, NULL);
     ev_timer_init(&life->deadline, on_deadline, life->timeout_ms / 1000., 0.);
     life->deadline.data = life->nudge.data = call;
-    if (life->timeout_ms > 0) {
+    if (life->has_timeout_ms) {
         ev_now_update(loop_of(call));
         ev_timer_start(loop_of(call), &life->deadline);
     }
@@ -147,6 +147,16 @@ static void give_up(struct call *call)
     }
 }
 
+static void explain_wait(struct call *call, enum error_id why, uint64_t by)
+{
+    if (why == ERROR_TIMED_OUT) {
+        (void)call_fail(call, why, "No event of %s came within %u ms.", call->subject,
+                        call->life.timeout_ms);
+    } else {
+        set_failure(call, &call->failure, why, by, "waited for an event", NULL, NULL);
+    }
+}
+
 /* False: it has begun. Else it has ended, and may have been freed. */
 static bool take_back(struct call *call, enum error_id why, uint64_t by)
 {
@@ -155,9 +165,14 @@ static bool take_back(struct call *call, enum error_id why, uint64_t by)
     if (!dispatch_withdraw(call)) {
         return false;
     }
-    set_failure(call, &call->failure, why, by,
-                waits ? "waited for an event" : "waited for its turn and was not begun",
-                waits ? NULL : "as before: the call was not begun", NULL);
+    if (waits) {
+        explain_wait(call, why, by);
+    } else if (call->tries > 0) {
+        calls_explain_tries(call, why, by);
+    } else {
+        set_failure(call, &call->failure, why, by, "waited for its turn and was not begun",
+                    "as before: the call was not begun", NULL);
+    }
     dispatch_end(call);
     return true;
 }
@@ -191,25 +206,25 @@ void calls_interrupt(struct call *call, enum error_id why, uint64_t by)
     workers_interrupt(call->dispatcher->workers, &call->job);
 }
 
-void calls_explain_tries(struct call *call)
+/* Who has it tried until its time is over has the last try's error; so has the server's end. */
+void calls_explain_tries(struct call *call, enum error_id why, uint64_t by)
 {
-    (void)snprintf(call->failure.state, sizeof(call->failure.state), "as before; tried %u times",
-                   call->tries);
-    call->failure.data.state = call->failure.state;
-}
+    struct failure *failure = &call->failure;
+    const char *times = call->tries == 1 ? "time" : "times";
+    char what[64];
 
-static void end_paused(struct call *call)
-{
-    calls_explain_tries(call);
-    dispatch_end(call);
+    if (why == ERROR_CANCELLED) {
+        (void)snprintf(what, sizeof(what), "was tried %u %s while the device was busy", call->tries,
+                       times);
+        set_failure(call, failure, why, by, what, NULL, NULL);
+    }
+    (void)snprintf(failure->state, sizeof(failure->state), "as before; tried %u %s", call->tries,
+                   times);
+    failure->data.state = failure->state;
 }
 
 enum calls_stopped calls_stop(struct call *call, enum error_id why, uint64_t by)
 {
-    if (call->life.stage == CALL_PAUSED) {
-        end_paused(call);
-        return CALLS_ENDED;
-    }
     if (take_back(call, why, by)) {
         return CALLS_ENDED;
     }
@@ -222,7 +237,7 @@ void calls_end_paused(struct calls *calls)
     for (struct call *call = calls->first, *next; call; call = next) {
         next = call->life.next;
         if (call->life.stage == CALL_PAUSED) {
-            end_paused(call);
+            (void)calls_stop(call, ERROR_SHUTTING_DOWN, 0);
         }
     }
 }

@@ -41,7 +41,8 @@ struct call_life {
     bool listed;
     enum call_stage stage;
     uint64_t came;       /* by stats_clock */
-    uint32_t timeout_ms; /* 0: none */
+    bool has_timeout_ms; /* a wait's may be 0 */
+    uint32_t timeout_ms;
     ev_timer deadline;
     ev_timer nudge;      /* interrupts again */
     ev_tstamp since;     /* when that began */
@@ -82,7 +83,10 @@ void calls_end_paused(struct calls *calls);
 /* For a worker: says of a call that was interrupted who ended it and why, in place of EINTR. */
 void calls_explain(struct call *call);
 
-/* For a worker, too: says of a try that failed and will not be repeated how many there were. */
-void calls_explain_tries(struct call *call);
+/*
+ * Says of a try that failed and will not be repeated how many there were, and by whom it was
+ * cancelled if it was. A worker's, too.
+ */
+void calls_explain_tries(struct call *call, enum error_id why, uint64_t by);
 
 #endif

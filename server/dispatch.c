@@ -122,16 +122,31 @@ static void print(struct call *call, const void *result)
 
 /* --- running --- */
 
+static int new_result(struct call *call)
+{
+    size_t size = call->method->result->size;
+
+    if (call->result) {
+        memset(call->result, 0, size);
+    } else {
+        call->result = call_alloc(call, 1, size);
+    }
+    return call->result ? 0 : -ENOMEM;
+}
+
 /* On the loop thread or on a worker: the handler, and the reply from its result. */
 static void run(struct call *call)
 {
-    void *result = call_alloc(call, 1, call->method->result->size);
-    call->tries++;
-    int rc = result ? access_judge(call) : -ENOMEM;
+    int rc = new_result(call);
 
+    call->failure.id = ERROR_NONE; /* the one of the try before has been kept until now */
+    call->tries++;
+    if (rc == 0) {
+        rc = access_judge(call);
+    }
     if (rc == 0) {
         explain_begin(call);
-        rc = call->method->handle(call, call->params, result);
+        rc = call->method->handle(call, call->params, call->result);
     }
     call->carried_out = rc == 0;
     if (rc < 0) {
@@ -144,14 +159,14 @@ static void run(struct call *call)
     }
     call->again_ms = 0;
     if (rc == CALL_AGAIN) {
-        calls_explain_tries(call);
-    }
-    if (stopped && call->failure.data.errnum == EINTR) {
+        calls_explain_tries(call, (enum error_id)atomic_load(&call->life.why),
+                            atomic_load(&call->life.by));
+    } else if (stopped && call->failure.data.errnum == EINTR) {
         calls_explain(call);
     }
     explain_end(call);
     if (call_commit(call)) {
-        print(call, result);
+        print(call, call->result);
     }
     call_done(call);
 }
@@ -199,10 +214,18 @@ static void end_given_up(struct call *call)
     (void)call_free(call);
 }
 
+/* Those that an event or a list wakes, all at once, take no room from others. */
+static size_t *load_of(const struct call *call)
+{
+    struct dispatcher *dispatcher = call->dispatcher;
+
+    return call->method->place == PLACE_WORKER ? &dispatcher->pending : &dispatcher->woken;
+}
+
 /* The one way by which calls that did not end at once come back. */
 static void call_complete(struct call *call)
 {
-    call->dispatcher->pending--;
+    --*load_of(call);
     calls_remove(call);
     events_call_done(call->dispatcher->events, call, call->failure.id != ERROR_NONE);
     order_leave(&call->dispatcher->order, &call->order);
@@ -240,21 +263,26 @@ static void on_again(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop;
     (void)events;
     call->again_ms = 0;
-    call->failure.id = ERROR_NONE;
     submit(call);
 }
 
-/* Until the next try it keeps its turn: nobody may overtake it. */
+/*
+ * Until the next try it keeps its turn: nobody may overtake it. Unless there is none: it may
+ * have been ended since the worker looked.
+ */
 static void pause_call(struct call *call)
 {
     struct ev_loop *loop = call->dispatcher->loop;
+    enum error_id why = (enum error_id)atomic_load(&call->life.why);
 
     call->life.stage = CALL_PAUSED;
     ev_timer_init(&call->again, on_again, call->again_ms / 1000., 0.);
     call->again.data = call;
     ev_now_update(loop);
     ev_timer_start(loop, &call->again);
-    if (call->dispatcher->closing) {
+    if (why != ERROR_NONE) {
+        (void)calls_stop(call, why, atomic_load(&call->life.by));
+    } else if (call->dispatcher->closing) {
         (void)calls_stop(call, ERROR_SHUTTING_DOWN, 0);
     }
 }
@@ -298,7 +326,7 @@ void dispatch_unpark(struct call *call)
 {
     call->parked = false;
     call->began = stats_clock();
-    call->dispatcher->pending++;
+    ++*load_of(call);
     if (!call->life.listed) {
         calls_add(call, CALL_WORKER);
     }
@@ -309,7 +337,7 @@ void dispatch_end(struct call *call)
 {
     if (call->life.stage == CALL_PARKED) {
         call->began = stats_clock();
-        call->dispatcher->pending++;
+        ++*load_of(call);
     }
     call->parked = false;
     ev_timer_stop(call->dispatcher->loop, &call->again);
@@ -505,10 +533,9 @@ static int decode_params(struct call *call)
         call->now = call->asked;
         call_about(call, &call->asked);
     }
-    if (call->method->place == PLACE_WORKER) {
-        call->life.timeout_ms =
-            (uint32_t)json_integer_value(json_object_get(call->params_json, "timeout_ms"));
-    }
+    const json_t *timeout = json_object_get(call->params_json, "timeout_ms");
+    call->life.has_timeout_ms = timeout != NULL;
+    call->life.timeout_ms = (uint32_t)json_integer_value(timeout);
     return 0;
 }
 
@@ -523,7 +550,7 @@ static int check_load(struct call *call)
         return call_fail(call, ERROR_SHUTTING_DOWN,
                          "The server is shutting down and takes no new calls.");
     }
-    if (call->method->place != PLACE_LOOP && dispatcher->pending >= room) {
+    if (call->method->place == PLACE_WORKER && dispatcher->pending >= room) {
         (void)call_fail(call, ERROR_OVERLOADED, "%zu calls run or wait already.",
                         dispatcher->pending);
         call->failure.data.limit = limit;

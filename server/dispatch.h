@@ -37,7 +37,8 @@ struct dispatcher {
     struct order order;
     struct calls calls;
     struct turns turns;
-    size_t pending; /* calls that wait for their turn or for a worker, or run on one */
+    size_t pending; /* calls that wait for their turn or for a worker, or run on one; */
+    size_t woken;   /* and the same of those that waited for an event, many perhaps for one */
     bool closing;   /* new calls are refused: the server is shutting down */
     struct counters counters;
     struct rules *rules; /* who may do what; a reference of its own */

@@ -800,11 +800,7 @@ static void explain_fault(struct call *call, void *data)
 {
     const struct fault *fault = data;
 
-    if (fault->rc == -EAGAIN) {
-        (void)call_fail(call, ERROR_OVERLOADED, "There is no thread to list devices now.");
-    } else {
-        failure_set_kernel(&call->failure, fault->rc, fault->dm, NULL, false);
-    }
+    watch_failure(&call->failure, fault->rc, fault->dm, NULL);
 }
 
 static void on_failed(struct watch_user *user, int rc, const struct dmi *dm)

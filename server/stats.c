@@ -106,7 +106,7 @@ static void look_up(const struct dispatcher *dispatcher, struct stats *stats)
     workers_count(dispatcher->workers, &threads, &busy);
     stats->build = (struct build_stats){DMRPC_VERSION, DMRPC_API, host->backend};
     stats->start_time_seconds = (uint64_t)host->started;
-    stats->pending = dispatcher->pending;
+    stats->pending = dispatcher->pending + dispatcher->woken;
     stats->waits = waits_count(dispatcher->waits);
     stats->subscriptions = events_count(dispatcher->events);
     stats->held_bytes = dispatcher->budget->used;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Parked device_wait calls. They stand in lines by the number of their device, so
- * that an event costs what those cost whom it concerns. It knows no connections.
+ * that an event costs what those cost whom it concerns; what comes after a list has been
+ * begun stands apart until one that must know its device has been held against it. It knows
+ * no connections.
  */
 #include "waits.h"
 
@@ -14,14 +16,14 @@
 #include "dispatch.h"
 #include "watch.h"
 
-enum { LINES = 1024 };
+enum { NUMBERS = 1024, FRESH = NUMBERS, LINES };
 
 struct waits {
     struct dispatcher *dispatcher;
     struct watch_user user;
     size_t count;
     struct call *due; /* those that a list has something to say of, while it is gone through */
-    struct call *lines[LINES]; /* all others, by their device's number */
+    struct call *lines[LINES]; /* all others: by their device's number, and the fresh ones */
 };
 
 static void on_listed(struct watch_user *user, const struct watch_news *news);
@@ -51,7 +53,7 @@ struct waits *waits_free(struct waits *waits)
 
 static struct call **line_of(struct waits *waits, struct dmi_device device)
 {
-    return &waits->lines[(device.major * 31 + device.minor) % LINES];
+    return &waits->lines[(device.major * 31 + device.minor) % NUMBERS];
 }
 
 static void line_push(struct call **line, struct call *call)
@@ -83,7 +85,6 @@ void waits_remove(struct waits *waits, struct call *call)
 {
     line_remove(call);
     waits->count--;
-    ev_timer_stop(waits->dispatcher->loop, &call->wait.timer);
     call->parked = false;
     if (waits->count == 0) {
         watch_stop(waits->dispatcher->watch, &waits->user);
@@ -95,18 +96,6 @@ size_t waits_count(const struct waits *waits)
     return waits->count;
 }
 
-static void on_timeout(struct ev_loop *loop, ev_timer *watcher, int events)
-{
-    struct call *call = watcher->data;
-
-    (void)loop;
-    (void)events;
-    waits_remove(call->dispatcher->waits, call);
-    (void)call_fail(call, ERROR_TIMED_OUT, "No event of %s came within %u ms.", call->subject,
-                    call->wait.timeout_ms);
-    dispatch_end(call);
-}
-
 static void park(struct waits *waits, struct call *call, const struct dmi_info *info,
                  uint64_t diskseq)
 {
@@ -116,27 +105,22 @@ static void park(struct waits *waits, struct call *call, const struct dmi_info *
     *wait = (struct wait){.device = info->device,
                           .diskseq = diskseq,
                           .event_nr = params->event_nr,
-                          .timeout_ms = params->timeout_ms};
+                          .round = watch_round(waits->dispatcher->watch)};
     memcpy(wait->name, info->name, sizeof(wait->name));
-    line_push(line_of(waits, wait->device), call);
+    line_push(&waits->lines[FRESH], call);
     waits->count++;
     call->parked = true;
-    if (params->has_timeout_ms) {
-        ev_timer_init(&wait->timer, on_timeout, params->timeout_ms / 1000., 0.);
-        wait->timer.data = call;
-        ev_now_update(waits->dispatcher->loop);
-        ev_timer_start(waits->dispatcher->loop, &wait->timer);
-    }
 }
 
 static int check_count(const struct waits *waits, struct call *call)
 {
     uint64_t limit = call->host->limits.waits;
+    size_t count = waits->count + waits->dispatcher->woken;
 
-    if (waits->count < limit) {
+    if (count < limit) {
         return 0;
     }
-    (void)call_fail(call, ERROR_OVERLOADED, "%zu calls wait for events already.", waits->count);
+    (void)call_fail(call, ERROR_OVERLOADED, "%zu calls wait for events already.", count);
     call->failure.data.limit = limit;
     call->failure.data.has_limit = true;
     return CALL_FAILED;
@@ -199,7 +183,7 @@ int waits_add(struct waits *waits, struct call *call)
 
 /* --- a new list --- */
 
-/* Does the list say that this one has something to hear? It may be older than the wait. */
+/* Does the list say that this one has something to hear? */
 static bool is_affected(const struct wait *wait, const struct watch_list *list)
 {
     const struct dmi_device_entry *entry = dmi_device_list_find(&list->devices, wait->device);
@@ -269,30 +253,37 @@ static void settle(struct waits *waits, struct call *call, const struct present 
     }
 }
 
-static void set_apart(struct waits *waits, struct call **line, const struct watch_list *list)
+static void set_apart(struct waits *waits, struct call *call, const struct watch_list *list)
 {
-    for (struct call *call = *line, *next; call; call = next) {
-        next = call->wait.next;
-        if (is_affected(&call->wait, list)) {
-            line_remove(call);
-            line_push(&waits->due, call);
-        }
-    }
+    bool affected = is_affected(&call->wait, list);
+
+    line_remove(call);
+    line_push(affected ? &waits->due : line_of(waits, call->wait.device), call);
 }
 
-/* Those that are affected are set apart first: one that waits on goes back to its line. */
+/*
+ * What changes from one list to the next tells nothing of a device that came after the one and
+ * went before the other: the first list that is not older than a wait must have its device. Those
+ * that are affected are set apart first: one that waits on goes back to its line.
+ */
 static void on_listed(struct watch_user *user, const struct watch_news *news)
 {
     struct waits *waits = container_of(user, struct waits, user);
     struct present present = {0};
 
-    for (size_t i = 0; news->first && i < LINES; i++) {
-        set_apart(waits, &waits->lines[i], news->list);
+    for (struct call *call = waits->lines[FRESH], *next; call; call = next) {
+        next = call->wait.next;
+        if (call->wait.round < news->round) {
+            set_apart(waits, call, news->list);
+        }
     }
     for (size_t i = 0; i < news->count; i++) {
         const struct watch_change *change = &news->changes[i];
         const struct dmi_device_entry *about = change->after ? change->after : change->before;
-        set_apart(waits, line_of(waits, about->device), news->list);
+        for (struct call *call = *line_of(waits, about->device), *next; call; call = next) {
+            next = call->wait.next;
+            set_apart(waits, call, news->list);
+        }
     }
     while (waits->due) {
         look_again(&present, waits->due);
@@ -318,11 +309,7 @@ static void on_failed(struct watch_user *user, int rc, const struct dmi *dm)
 
     for (struct call *call = any(waits); call && count > 0; call = any(waits), count--) {
         waits_remove(waits, call);
-        if (rc == -EAGAIN) {
-            (void)call_fail(call, ERROR_OVERLOADED, "There is no thread to list devices now.");
-        } else {
-            failure_set_kernel(&call->failure, rc, dm, call->subject, false);
-        }
+        watch_failure(&call->failure, rc, dm, call->subject);
         dispatch_end(call);
     }
 }

@@ -8,7 +8,7 @@
 #ifndef DMRPC_WAITS_H
 #define DMRPC_WAITS_H
 
-#include <ev.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "dmioctl.h"
@@ -25,8 +25,7 @@ struct wait {
     uint64_t diskseq; /* 0: it had no disk */
     char name[DMI_NAME_MAX + 1];
     uint32_t event_nr;
-    uint32_t timeout_ms;
-    ev_timer timer;
+    uint64_t round; /* of watch.h: a list of a later one is the first that must know it */
 };
 
 /* The dispatcher has its watch. Opens nothing yet. 0 or -ENOMEM. */
@@ -36,8 +35,8 @@ int waits_new(struct dispatcher *dispatcher, struct waits **ret_waits);
 struct waits *waits_free(struct waits *waits);
 
 /*
- * Parks a device_wait, or runs it at once where the number differs already. 0, or
- * CALL_FAILED with the call's failure set.
+ * Parks a device_wait, or runs it at once where the number differs already. Its time is the
+ * caller's to watch. 0, or CALL_FAILED with the call's failure set.
  */
 int waits_add(struct waits *waits, struct call *call);
 

@@ -299,6 +299,15 @@ static void rest(struct watch *watch, ev_tstamp seconds)
     }
 }
 
+void watch_failure(struct failure *failure, int rc, const struct dmi *dm, const char *what)
+{
+    if (rc == -EAGAIN) {
+        failure_set(failure, ERROR_OVERLOADED, "There is no thread to list devices now.");
+    } else {
+        failure_set_kernel(failure, rc, dm, what, false);
+    }
+}
+
 static void fail(struct watch *watch, int rc, const struct dmi *dm)
 {
     for (struct watch_user *user = watch->users; user; user = user->next) {
@@ -316,7 +325,6 @@ static void tell(struct watch *watch)
     const struct watch_news news = {
         .round = watch->round,
         .list = watch->next,
-        .first = !before,
         .changes = watch->changes,
         .count = watch->count,
     };

@@ -19,6 +19,7 @@
 #include "dmioctl.h"
 
 struct dispatcher;
+struct failure;
 struct watch;
 
 /* All devices at one moment. It does not change; it goes with its last reference. */
@@ -57,10 +58,9 @@ int watch_compare(const struct watch_list *before, const struct watch_list *afte
 
 /* A new list. */
 struct watch_news {
-    uint64_t round;          /* its number: see watch_round */
-    struct watch_list *list; /* borrowed */
-    bool first;              /* there was none before: nothing is said of changes */
-    const struct watch_change *changes;
+    uint64_t round;                     /* its number: see watch_round */
+    struct watch_list *list;            /* borrowed */
+    const struct watch_change *changes; /* since the one before; none if there was none */
     size_t count;
 };
 
@@ -89,6 +89,10 @@ void watch_add(struct watch *watch, struct watch_user *user);
  */
 int watch_start(struct watch *watch, struct watch_user *user, const struct dmi **ret_dm);
 void watch_stop(struct watch *watch, struct watch_user *user);
+
+/* What a call that waits for a list is told of what `failed` was. `what` as failure_set_kernel's.
+ */
+void watch_failure(struct failure *failure, int rc, const struct dmi *dm, const char *what);
 
 /* Makes a list soon, though nothing has happened. */
 void watch_look(struct watch *watch);

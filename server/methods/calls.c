@@ -22,7 +22,7 @@ static void describe(const struct call *call, uint64_t now, struct running_call 
         .stage = stage_names[call->life.stage],
         .age_ms = (now - call->life.came) / 1000000,
         .timeout_ms = call->life.timeout_ms,
-        .has_timeout_ms = call->life.timeout_ms > 0,
+        .has_timeout_ms = call->life.has_timeout_ms,
         .pid = (uint32_t)call->peer.pid,
         .uid = call->peer.uid,
         .name = call->name[0] ? call->name : NULL,

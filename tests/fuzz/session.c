@@ -434,7 +434,7 @@ static void check_nothing_left(const struct session *session)
 {
     CHECK(session->conns.count == 0 && !session->conns.first);
     CHECK(http_count(session->http) == 0);
-    CHECK(session->dispatcher.pending == 0);
+    CHECK(session->dispatcher.pending + session->dispatcher.woken == 0);
     CHECK(session->dispatcher.order.count == 0 && !session->dispatcher.order.first);
     CHECK(session->budget.used == 0);
     CHECK(workers_busy(session->dispatcher.workers) == 0);

@@ -82,6 +82,7 @@ void rig_done(struct rig *rig)
     waits_end_all(dispatcher->waits);
     rig_until_idle(rig);
     assert_int_equal(dispatcher->pending, 0);
+    assert_int_equal(dispatcher->woken, 0);
     assert_int_equal(dispatcher->order.count, 0);
     assert_null(dispatcher->order.first);
     assert_int_equal(rig->budget.used, 0);

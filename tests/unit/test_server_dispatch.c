@@ -354,6 +354,92 @@ static void test_overloaded(void **state)
     rig_done(&rig);
 }
 
+/* Many wait for one event: when it comes they take no room from others. */
+static void test_woken(void **state)
+{
+    struct rig rig;
+    struct asked waits[3];
+    struct asked asked;
+
+    (void)state;
+    rig_init(&rig);
+    rig_device(&rig, "x", NULL);
+    rig.dispatcher.host.limits.queued_calls = 1;
+    uint64_t held = rig_hold(&rig, DMI_TABLE_STATUS, "x");
+    for (int i = 0; i < 3; i++) {
+        assert_false(ask(&rig, &waits[i], "device_wait", "{\"name\":\"x\",\"event_nr\":0}"));
+    }
+    rig_event(&rig, "x");
+    rig_until_held(&rig, held, 3);
+    assert_int_equal(rig.dispatcher.woken, 3);
+    assert_non_null(rig_at(ask_now(&rig, &asked, "list_devices", NULL), "result"));
+    ask_done(&asked);
+    rig.dispatcher.host.limits.waits = 3; /* they count among those */
+    assert_true(ask(&rig, &asked, "device_wait", "{\"name\":\"x\",\"event_nr\":1}"));
+    assert_error(asked.reply, 11, "overloaded");
+    ask_done(&asked);
+    rig_release(&rig, held);
+    for (int i = 0; i < 3; i++) {
+        ask_wait(&rig, &waits[i]);
+        ask_done(&waits[i]);
+    }
+    rig_done(&rig);
+}
+
+static bool is_paused(void *what)
+{
+    const struct call *call = what;
+    return call->life.stage == CALL_PAUSED;
+}
+
+/* However often it is tried: one result, zeroed. */
+static void test_tries(void **state)
+{
+    struct rig rig;
+    struct asked asked;
+
+    (void)state;
+    rig_init(&rig);
+    rig_device(&rig, "x", NULL);
+    rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 3);
+    assert_false(
+        ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+    rig_until(&rig, is_paused, &asked.call);
+    const void *result = asked.call.result;
+    ask_wait(&rig, &asked);
+    assert_ptr_equal(asked.call.result, result);
+    assert_int_equal(json_integer_value(rig_at(asked.reply, "result/tries")), 4);
+    assert_null(rig_at(asked.reply, "error"));
+    ask_done(&asked);
+    rig_done(&rig);
+}
+
+/* The try has failed, and the loop has not heard of it yet: there is no other one. */
+static void test_ended_after_a_try(void **state)
+{
+    struct rig rig;
+    struct asked asked;
+    size_t threads;
+    size_t running;
+
+    (void)state;
+    rig_init(&rig);
+    rig_device(&rig, "x", NULL);
+    rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 1);
+    assert_false(
+        ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+    do {
+        workers_count(rig.dispatcher.workers, &threads, &running);
+    } while (running > 0);
+    assert_int_equal(calls_stop(&asked.call, ERROR_CANCELLED, 5), CALLS_INTERRUPTED);
+    ask_wait(&rig, &asked);
+    assert_error(asked.reply, 10, "cancelled");
+    assert_non_null(strstr(rig_string(asked.reply, "error/message"), "tried 1 time while"));
+    assert_true(rig_exists(&rig, "x"));
+    ask_done(&asked);
+    rig_done(&rig);
+}
+
 static void test_no_thread(void **state)
 {
     struct rig rig;
@@ -721,7 +807,7 @@ static void test_parked(void **state)
     /* A number that differs already is answered at once, by a worker. */
     assert_false(ask(&rig, &asked, "device_wait", "{\"name\":\"x\",\"event_nr\":0}"));
     assert_false(asked.call.parked);
-    assert_int_equal(rig.dispatcher.pending, 1);
+    assert_int_equal(rig.dispatcher.woken, 1);
     ask_wait(&rig, &asked);
     assert_non_null(rig_at(asked.reply, "result"));
     ask_done(&asked);
@@ -767,6 +853,9 @@ int main(void)
         cmocka_unit_test(test_notifications),
         cmocka_unit_test(test_closing),
         cmocka_unit_test(test_overloaded),
+        cmocka_unit_test(test_woken),
+        cmocka_unit_test(test_tries),
+        cmocka_unit_test(test_ended_after_a_try),
         cmocka_unit_test(test_no_thread),
         cmocka_unit_test(test_one_device_in_order),
         cmocka_unit_test(test_one_device_by_all_names),

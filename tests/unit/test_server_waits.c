@@ -143,12 +143,12 @@ static void test_timeout(void **state)
 
     /* In time: the timer must not fire afterwards. */
     park(rig, &asked, "{\"name\":\"x\",\"event_nr\":0,\"timeout_ms\":60000}");
-    assert_true(ev_is_active(&asked.call.wait.timer));
+    assert_true(ev_is_active(&asked.call.life.deadline));
     rig_event(rig, "x");
     ask_wait(rig, &asked);
     ask_wait(rig, &other);
     assert_event(&asked, "x", 1);
-    assert_false(ev_is_active(&asked.call.wait.timer));
+    assert_false(ev_is_active(&asked.call.life.deadline));
     ask_done(&asked);
     ask_done(&other);
 }
@@ -256,6 +256,29 @@ static void test_list_is_older(void **state)
     ask_done(&second);
 }
 
+/* Neither the list before nor the one after has it: nothing seems to have changed between them. */
+static void test_gone_between_two_lists(void **state)
+{
+    struct rig *rig = *state;
+    struct asked first, listed, asked;
+
+    park(rig, &first, wait_x);
+    park(rig, &listed, wait_y);
+    rig_event(rig, "y");
+    ask_wait(rig, &listed); /* so there is a list */
+    rig_device(rig, "z", NULL);
+    park(rig, &asked, "{\"name\":\"z\",\"event_nr\":0}");
+    rig_remove(rig, "z");
+    ask_wait(rig, &asked);
+    assert_error(asked.reply, 1, "device_not_found");
+    assert_int_equal(first.done, 0);
+    rig_event(rig, "x");
+    ask_wait(rig, &first);
+    ask_done(&first);
+    ask_done(&listed);
+    ask_done(&asked);
+}
+
 /* All leave while a list is on its way; who comes then is served all the same. */
 static void test_empty_while_listing(void **state)
 {
@@ -361,11 +384,22 @@ static void test_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_event),       TEST(test_others_wait_on), TEST(test_spurious),
-        TEST(test_many_events), TEST(test_timeout),        TEST(test_remove),
-        TEST(test_made_anew),   TEST(test_rename),         TEST(test_end_all),
-        TEST(test_remove_any),  TEST(test_list_is_older),  TEST(test_empty_while_listing),
-        TEST(test_arm_fails),   TEST(test_list_fails),     TEST(test_status_fails),
+        TEST(test_event),
+        TEST(test_others_wait_on),
+        TEST(test_spurious),
+        TEST(test_many_events),
+        TEST(test_timeout),
+        TEST(test_remove),
+        TEST(test_made_anew),
+        TEST(test_rename),
+        TEST(test_end_all),
+        TEST(test_remove_any),
+        TEST(test_list_is_older),
+        TEST(test_gone_between_two_lists),
+        TEST(test_empty_while_listing),
+        TEST(test_arm_fails),
+        TEST(test_list_fails),
+        TEST(test_status_fails),
         TEST(test_limit),
     };
 

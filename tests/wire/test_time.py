@@ -293,6 +293,26 @@ def test_a_lease_that_is_over_ends_its_suspend_that_drains(client, other):
     client.device_resume(name="a")
 
 
+# --- a wait -----------------------------------------------------------------------------------------------------------
+
+def test_a_wait_has_its_time_also_after_its_event(client, other):
+    """Then its status is read, which may block."""
+    make(client)
+    fault = other.simulate_fault_add(ioctl="DM_TABLE_STATUS", held=True)["fault"]
+    wait = client.start("device_wait", name="a", event_nr=0, timeout_ms=1000)
+    (call,) = wait_running(other, "device_wait")
+    assert call["stage"] == "parked" and call["timeout_ms"] == 1000
+    other.simulate_event(name="a")
+    with pytest.raises(dmrpc.RpcError) as caught:
+        client.finish(wait)
+    assert caught.value.name == "timed_out" and caught.value.data["state"] == "still running"
+    (call,) = wait_running(other, "device_wait")
+    assert call["given_up"]
+    other.simulate_fault_remove(fault=fault)
+    wait_running(other, "device_wait", 0)
+    assert client.device_wait(name="a", event_nr=0)["info"]["event_nr"] == 1
+
+
 # --- trying again -----------------------------------------------------------------------------------------------------
 
 def test_a_remove_is_tried_until_the_device_is_free(client, other):
@@ -315,6 +335,49 @@ def test_a_remove_that_is_tried_in_vain(client):
     assert time.monotonic() - began < 5
     assert caught.value.name == "device_busy" and "tried" in caught.value.data["state"]
     assert client.device_status(name="a")["open_count"] == 1
+
+
+def test_a_remove_that_is_tried_is_cancelled(client, other):
+    make(client)
+    client.simulate_hold(name="a")
+    ident = client.start("device_remove", name="a", retry=True, timeout_ms=60000)
+    wait_until(lambda: [each["stage"] for each in running(other, "device_remove")] == ["paused"])
+    (call,) = running(other, "device_remove")
+    canceller = other.call_cancel(call=call["call"])
+    assert canceller["outcome"] in ("ended", "interrupted")  # if it runs just now
+    with pytest.raises(dmrpc.RpcError) as caught:
+        client.finish(ident)
+    assert caught.value.name == "cancelled"
+    assert "while the device was busy" in caught.value.message and "ended it" in caught.value.message
+    assert caught.value.data["state"].startswith("as before; tried ")
+    other.simulate_release(name="a")
+    time.sleep(0.2)
+    assert client.device_status(name="a")["open_count"] == 0  # nobody tries any more
+
+
+def test_a_remove_that_waits_for_a_worker_between_two_tries(tmp_path):
+    """It was tried, so it is no call that was not begun."""
+    with dmrpc.Daemon(tmp_path, "--workers", 1) as daemon, daemon.client() as client, daemon.client() as other, \
+            daemon.client() as third:
+        make(client)
+        make(client, "stuck")
+        client.simulate_hold(name="a")
+        client.simulate_stall(name="stuck", drain=True)
+        for cancels in (False, True):
+            remove = client.start("device_remove", name="a", retry=True, timeout_ms=60000 if cancels else 2000)
+            wait_until(lambda: [each["stage"] for each in running(third, "device_remove")] == ["paused"])
+            suspend = other.start("device_suspend", name="stuck", flags=["DM_SUSPEND"])
+            if cancels:
+                wait_until(lambda: [each["stage"] for each in running(third, "device_remove")] == ["worker"])
+                (call,) = running(third, "device_remove")
+                third.call_cancel(call=call["call"])
+            with pytest.raises(dmrpc.RpcError) as caught:
+                client.finish(remove)
+            assert caught.value.name == ("cancelled" if cancels else "device_busy")
+            assert caught.value.data["state"].startswith("as before; tried ")
+            third.call_cancel(call=running(third, "device_suspend")[0]["call"])
+            with pytest.raises(dmrpc.RpcError):
+                other.finish(suspend)
 
 
 def test_retry_wants_an_end(client):
