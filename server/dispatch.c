@@ -307,13 +307,25 @@ static void take_rules(struct call *call)
     (void)rules_unref(before);
 }
 
+static enum workers_pool pool_of(const struct call *call)
+{
+    switch (call->method->place) {
+    case PLACE_PARKED:
+        return POOL_TOLD;
+    case PLACE_LISTED:
+        return POOL_SHORT;
+    default:
+        return releases(call) ? POOL_RELEASES : POOL_CALLS;
+    }
+}
+
 static void submit(struct call *call)
 {
     take_rules(call);
     call->life.stage = CALL_WORKER;
     call->job.run = on_job;
     call->job.end = on_job_end;
-    call->job.releases = releases(call);
+    call->job.pool = pool_of(call);
     if (workers_submit(call->dispatcher->workers, &call->job) < 0) {
         (void)call_fail(call, ERROR_OVERLOADED, "There is no thread for the call now.");
         print(call, NULL);
@@ -634,6 +646,7 @@ static bool decode_later(struct call *call, const struct dispatch_request *reque
 {
     call->job.run = on_decode;
     call->job.end = on_decoded;
+    call->job.pool = POOL_SHORT;
     if (!request->is_long || call->method->place != PLACE_WORKER || check_load(call) != 0 ||
         workers_submit(call->dispatcher->workers, &call->job) < 0) {
         return false;

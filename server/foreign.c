@@ -240,6 +240,7 @@ static void begin(struct foreign *foreign)
     dmi_init(&foreign->dm, dispatcher->host.transport);
     foreign->job.run = on_look;
     foreign->job.end = on_look_end;
+    foreign->job.pool = POOL_SHORT;
     foreign->looking = workers_submit(dispatcher->workers, &foreign->job) == 0;
     if (!foreign->looking) {
         on_lost(&foreign->user, foreign->looked.count);

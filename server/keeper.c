@@ -583,7 +583,7 @@ static void submit(struct ending *ending)
 {
     ending->job.run = on_job;
     ending->job.end = on_job_end;
-    ending->job.releases = true;
+    ending->job.pool = POOL_RELEASES;
     ending->submitted = true;
     if (workers_submit(ending->keeper->dispatcher->workers, &ending->job) < 0) {
         ending->rc = -EAGAIN;

@@ -337,6 +337,7 @@ static bool begin(struct rpc *rpc, struct dispatcher *dispatcher, const struct p
     rpc->turn.run = on_turn;
     rpc->job.run = on_parse;
     rpc->job.end = on_parse_end;
+    rpc->job.pool = POOL_SHORT;
     out_init(&rpc->out, SIZE_MAX, dispatcher->budget);
     if (rpc->length > PARSE_IN_LOOP && workers_submit(dispatcher->workers, &rpc->job) == 0) {
         return false;

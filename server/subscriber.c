@@ -274,7 +274,7 @@ void subscriber_recover(struct subscriber *subscriber)
         return;
     }
     *snapshot = (struct snapshot){
-        .job = {.run = on_print, .end = on_printed},
+        .job = {.run = on_print, .end = on_printed, .pool = POOL_SHORT},
         .subscriber = subscriber,
         .list = watch_list_ref(list),
         .filter = subscriber->filter,

@@ -382,6 +382,7 @@ static void begin(struct watch *watch)
     dmi_init(&watch->list_dm, watch->dispatcher->host.transport);
     watch->job.run = on_list;
     watch->job.end = on_list_end;
+    watch->job.pool = POOL_SHORT;
     rc = workers_submit(watch->dispatcher->workers, &watch->job);
     watch->listing = rc == 0;
     if (!watch->listing) {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker threads, in two pools: jobs that release others never stand behind those
- * others. It knows jobs, not what they do. One lock guards all lines (to run, to end);
- * the loop is woken once for any number of ends.
+ * The worker threads. It knows jobs, not what they do. One lock guards all lines (to run,
+ * to end); the loop is woken once for any number of ends.
  */
 #include "workers.h"
 
@@ -33,6 +32,7 @@ enum {
     SIGNAL_BYTES = 32 * 1024,
     /* Below the loop, which has short calls to answer while long ones are worked on. */
     NICENESS = 10,
+    MOST_SHORT = 4, /* more only share the processors */
 };
 
 struct line {
@@ -43,6 +43,7 @@ struct line {
 struct pool {
     struct workers *workers;
     int niceness;
+    size_t most;         /* threads */
     size_t kept;         /* threads that stay when there is nothing to do */
     pthread_cond_t work; /* a job is there, or it is time to go */
     struct line waiting;
@@ -52,20 +53,19 @@ struct pool {
 struct workers {
     struct ev_loop *loop;
     ev_async wake;
-    size_t most; /* threads of a pool */
     size_t busy; /* loop thread only */
     pthread_attr_t attributes;
 
     pthread_mutex_t lock;
-    pthread_cond_t gone;  /* a thread has gone */
-    struct pool pools[2]; /* the second is for jobs that release */
+    pthread_cond_t gone; /* a thread has gone */
+    struct pool pools[POOLS];
     struct line ended;
     bool closing;
 };
 
 static struct pool *pool_of(struct workers *workers, const struct job *job)
 {
-    return &workers->pools[job->releases];
+    return &workers->pools[job->pool];
 }
 
 static void line_push(struct line *line, struct job *job)
@@ -222,19 +222,21 @@ static int thread_add(struct pool *pool)
     return -rc;
 }
 
-static void pools_init(struct workers *workers)
+static void pools_init(struct workers *workers, size_t most)
 {
     pthread_condattr_t monotonic;
 
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    for (size_t i = 0; i < sizeof(workers->pools) / sizeof(workers->pools[0]); i++) {
+    for (int i = 0; i < POOLS; i++) {
+        bool is_short = i == POOL_SHORT && most > MOST_SHORT;
         workers->pools[i].workers = workers;
+        workers->pools[i].most = is_short ? MOST_SHORT : most;
+        workers->pools[i].niceness = i == POOL_RELEASES ? 0 : NICENESS;
         (void)pthread_cond_init(&workers->pools[i].work, &monotonic);
     }
     (void)pthread_cond_init(&workers->gone, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
-    workers->pools[0].niceness = NICENESS;
 }
 
 int workers_new(struct ev_loop *loop, size_t most, struct workers **ret_workers)
@@ -245,9 +247,8 @@ int workers_new(struct ev_loop *loop, size_t most, struct workers **ret_workers)
     }
     catch_interrupt();
     workers->loop = loop;
-    workers->most = most;
     (void)pthread_mutex_init(&workers->lock, NULL);
-    pools_init(workers);
+    pools_init(workers, most);
     (void)pthread_attr_init(&workers->attributes);
     (void)pthread_attr_setdetachstate(&workers->attributes, PTHREAD_CREATE_DETACHED);
     (void)pthread_attr_setstacksize(&workers->attributes, STACK_BYTES);
@@ -261,7 +262,7 @@ int workers_new(struct ev_loop *loop, size_t most, struct workers **ret_workers)
 
 int workers_reserve(struct workers *workers)
 {
-    struct pool *pool = &workers->pools[1];
+    struct pool *pool = &workers->pools[POOL_RELEASES];
 
     pthread_mutex_lock(&workers->lock);
     int rc = thread_add(pool);
@@ -277,18 +278,20 @@ struct workers *workers_free(struct workers *workers)
     }
     pthread_mutex_lock(&workers->lock);
     workers->closing = true;
-    pthread_cond_broadcast(&workers->pools[0].work);
-    pthread_cond_broadcast(&workers->pools[1].work);
-    while (workers->pools[0].threads + workers->pools[1].threads > 0) {
-        pthread_cond_wait(&workers->gone, &workers->lock);
+    for (int i = 0; i < POOLS; i++) {
+        pthread_cond_broadcast(&workers->pools[i].work);
+        while (workers->pools[i].threads > 0) {
+            pthread_cond_wait(&workers->gone, &workers->lock);
+        }
     }
     pthread_mutex_unlock(&workers->lock);
     ev_ref(workers->loop);
     ev_async_stop(workers->loop, &workers->wake);
     (void)pthread_attr_destroy(&workers->attributes);
     (void)pthread_cond_destroy(&workers->gone);
-    (void)pthread_cond_destroy(&workers->pools[0].work);
-    (void)pthread_cond_destroy(&workers->pools[1].work);
+    for (int i = 0; i < POOLS; i++) {
+        (void)pthread_cond_destroy(&workers->pools[i].work);
+    }
     (void)pthread_mutex_destroy(&workers->lock);
     free(workers);
     return NULL;
@@ -300,7 +303,7 @@ int workers_submit(struct workers *workers, struct job *job)
     int rc = 0;
 
     pthread_mutex_lock(&workers->lock);
-    if (pool->idle <= pool->queued && pool->threads < workers->most) {
+    if (pool->idle <= pool->queued && pool->threads < pool->most) {
         rc = thread_add(pool);
     }
     if (pool->threads > 0) {
@@ -371,7 +374,8 @@ size_t workers_busy(const struct workers *workers)
 void workers_count(struct workers *workers, size_t *ret_threads, size_t *ret_running)
 {
     pthread_mutex_lock(&workers->lock);
-    *ret_threads = workers->pools[0].threads;
-    *ret_running = workers->pools[0].threads - workers->pools[0].idle;
+    const struct pool *pool = &workers->pools[POOL_CALLS];
+    *ret_threads = pool->threads;
+    *ret_running = pool->threads - pool->idle;
     pthread_mutex_unlock(&workers->lock);
 }

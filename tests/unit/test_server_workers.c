@@ -216,8 +216,10 @@ static void test_releases(void **state)
     struct pool_job *jobs = submit(&pool, 5);
     until_running(&pool, 2);
     for (int i = 0; i < 3; i++) {
-        releasing[i] = (struct pool_job){
-            .job = {.run = on_run, .end = on_end, .releases = true}, .pool = &pool, .id = 10 + i};
+        releasing[i] =
+            (struct pool_job){.job = {.run = on_run, .end = on_end, .pool = POOL_RELEASES},
+                              .pool = &pool,
+                              .id = 10 + i};
         assert_int_equal(workers_submit(pool.workers, &releasing[i].job), 0);
     }
     until_running(&pool, 4);
@@ -232,11 +234,43 @@ static void test_releases(void **state)
     free(jobs);
 }
 
+/* None stands behind jobs of another pool; of what is short only few run at a time. */
+static void test_pools(void **state)
+{
+    struct pool pool;
+    struct pool_job others[POOLS];
+    struct pool_job shorts[8];
+
+    (void)state;
+    pool_init(&pool, 8);
+    (void)pthread_mutex_lock(&pool.gate);
+    struct pool_job *jobs = submit(&pool, 10);
+    until_running(&pool, 8);
+    for (int i = POOL_RELEASES; i < POOLS; i++) {
+        others[i] = (struct pool_job){
+            .job = {.run = on_run, .end = on_end, .pool = (enum workers_pool)i}, .pool = &pool};
+        assert_int_equal(workers_submit(pool.workers, &others[i].job), 0);
+    }
+    until_running(&pool, 8 + POOLS - 1);
+    for (int i = 0; i < 8; i++) {
+        shorts[i] = (struct pool_job){.job = {.run = on_run, .end = on_end, .pool = POOL_SHORT},
+                                      .pool = &pool};
+        assert_int_equal(workers_submit(pool.workers, &shorts[i].job), 0);
+    }
+    until_running(&pool, 8 + POOLS - 1 + 3);
+    assert_int_equal(threads_made, 8 + POOLS - 1 + 3);
+    (void)pthread_mutex_unlock(&pool.gate);
+    until_ended(&pool, 10 + POOLS - 1 + 8);
+    pool_done(&pool);
+    free(jobs);
+}
+
 /* A thread that was made in time: none need be made, and it stays. */
 static void test_reserve(void **state)
 {
     struct pool pool;
-    struct pool_job job = {.job = {.run = on_run, .end = on_end, .releases = true}, .pool = &pool};
+    struct pool_job job = {.job = {.run = on_run, .end = on_end, .pool = POOL_RELEASES},
+                           .pool = &pool};
     size_t threads;
     size_t running;
 
@@ -560,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_loop_ends),
         cmocka_unit_test(test_releases),
+        cmocka_unit_test(test_pools),
         cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_no_reserve),
 #ifndef PROTECT_SANITIZED

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A resume stands behind nothing but changes of its own device: all else may wait for it."""
 
+import json
 import time
 
 import pytest
 
 import dmrpc
+from listener import Listener
 
 TABLE = [{"start": 0, "length": 8, "type": "zero", "params": ""}]
 WORKERS, QUEUED = 2, 4
@@ -60,3 +62,33 @@ def test_a_lease_ends_without_a_worker(full):
     while suspended(client, "leased"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_long_request_needs_no_worker(full):
+    """It is parsed and decoded outside of the loop, but not behind calls."""
+    _, client = full
+    client.methods[99] = "device_resume"
+    request = json.dumps(client.request("device_resume", {"name": "held"}, 99))
+    client.send(request[:-1] + " " * 16384 + "}")
+    assert client.finish(99)["name"] == "held"
+    assert not suspended(client, "held")
+
+
+def test_the_answer_to_a_wait_needs_no_worker(full):
+    daemon, client = full
+    with daemon.client() as waiter:
+        wait = waiter.start("device_wait", name="leased", event_nr=0)
+        waiter.drained()
+        client.simulate_event(name="leased")
+        assert waiter.finish(wait)["info"]["event_nr"] == 1
+
+
+def test_a_subscription_needs_no_worker(full):
+    daemon, client = full
+    with Listener(daemon) as listener:
+        opened = listener.events_subscribe(name="held")
+        assert [device["name"] for device in opened["devices"]] == ["held"]
+        client.device_resume(name="held")
+        assert listener.next()["kind"] == "resumed"
+        client.simulate_event(name="held")
+        assert listener.next()["kind"] == "changed"
