@@ -37,8 +37,7 @@ struct events {
     size_t count;
     uint64_t seq, last_number;
     struct watch_list *list; /* the last one */
-    struct sink *dirty;
-    ev_timer wake, retry;
+    ev_timer retry;
     bool failing; /* it has been logged */
 };
 
@@ -75,9 +74,16 @@ static void line_move(struct subscriber *subscriber, struct subscriber **line)
 
 /* --- sinks --- */
 
+static void on_turn(struct turn *turn)
+{
+    struct sink *sink = container_of(turn, struct sink, turn);
+
+    sink->ready(sink);
+}
+
 void sink_init(struct sink *sink, struct events *events, void (*ready)(struct sink *sink))
 {
-    *sink = (struct sink){.events = events, .ready = ready};
+    *sink = (struct sink){.events = events, .turn = {.run = on_turn}, .ready = ready};
 }
 
 bool sink_is_used(const struct sink *sink)
@@ -114,50 +120,9 @@ static void sink_remove(struct subscriber *subscriber)
     }
 }
 
-static void clean(struct sink *sink)
-{
-    if (!sink->dirty) {
-        return;
-    }
-    sink->dirty = false;
-    if (sink->dirty_previous) {
-        sink->dirty_previous->dirty_next = sink->dirty_next;
-    } else {
-        sink->events->dirty = sink->dirty_next;
-    }
-    if (sink->dirty_next) {
-        sink->dirty_next->dirty_previous = sink->dirty_previous;
-    }
-}
-
 void events_ready(struct sink *sink)
 {
-    struct events *events = sink->events;
-
-    if (sink->dirty) {
-        return;
-    }
-    sink->dirty = true;
-    sink->dirty_previous = NULL;
-    sink->dirty_next = events->dirty;
-    if (events->dirty) {
-        events->dirty->dirty_previous = sink;
-    }
-    events->dirty = sink;
-    ev_timer_start(events->dispatcher->loop, &events->wake);
-}
-
-static void on_wake(struct ev_loop *loop, ev_timer *watcher, int events_seen)
-{
-    struct events *events = watcher->data;
-
-    (void)loop;
-    (void)events_seen;
-    while (events->dirty) {
-        struct sink *sink = events->dirty;
-        clean(sink);
-        sink->ready(sink);
-    }
+    turns_add(&sink->events->dispatcher->turns, &sink->turn);
 }
 
 void events_retry(struct events *events)
@@ -252,7 +217,7 @@ void sink_done(struct sink *sink)
         }
     }
     if (sink->events) {
-        clean(sink);
+        turns_remove(&sink->events->dispatcher->turns, &sink->turn);
     }
 }
 
@@ -429,8 +394,8 @@ static void open_due(struct events *events)
         if (subscriber->call) {
             open_call(events, subscriber);
         } else if (subscriber->snapshot) {
-            subscriber->state = SUBSCRIBER_LOST; /* nothing yet, but it wants a snapshot */
-            events_ready(subscriber->sink);
+            subscriber->state = SUBSCRIBER_LOST; /* nothing yet, but it wants a snapshot: */
+            subscriber_recover(subscriber);
         }
     }
 }
@@ -587,12 +552,8 @@ static struct printed print(struct events *events, enum event_kind kind, struct 
     set_names(&event);
     char *json = event_json(&event);
     return (struct printed){
-        .text = {.kind = kind,
-                 .seq = event.seq,
-                 .name = event.name,
-                 .old_name = event.old_name,
-                 .uuid = event.uuid,
-                 .json = json},
+        .text =
+            {.kind = kind, .seq = event.seq, .name = event.name, .uuid = event.uuid, .json = json},
         .json = json,
     };
 }
@@ -618,10 +579,11 @@ static void tell(struct events *events, enum event_kind kind, const struct event
 }
 
 /*
- * One event, which to who may see one of the names only looks as if the device came or went:
- * the other name is not told.
+ * One event, which to who may see the device only as it is, or only as it was, looks as if it
+ * came or went: what else it is called is not told.
  */
-static void tell_rename(struct events *events, const struct event *event)
+static void tell_as_other(struct events *events, enum event_kind kind, const struct event *event,
+                          const struct dmi_device_entry *before)
 {
     struct event gone = *event;
     struct event come = *event;
@@ -630,17 +592,26 @@ static void tell_rename(struct events *events, const struct event *event)
     if (!events->live) {
         return;
     }
-    gone.name = event->old_name;
+    gone.name = before->name;
+    gone.uuid = before->uuid;
     gone.old_name = come.old_name = NULL;
     struct printed left = print(events, EVENT_REMOVED, gone);
     struct printed entered = print(events, EVENT_ADDED, come);
-    struct printed renamed = print(events, EVENT_RENAMED, *event);
-    renamed.text.left = &left.text;
-    renamed.text.entered = &entered.text;
-    hand_out(events, &renamed.text);
+    struct printed both = print(events, kind, *event);
+    both.text.left = &left.text;
+    both.text.entered = &entered.text;
+    hand_out(events, &both.text);
     free(left.json);
     free(entered.json);
-    free(renamed.json);
+    free(both.json);
+}
+
+static bool has_other_uuid(const struct watch_change *change)
+{
+    const char *was = change->before && change->before->uuid ? change->before->uuid : "";
+    const char *is = change->after && change->after->uuid ? change->after->uuid : "";
+
+    return change->before && change->after && strcmp(was, is) != 0;
 }
 
 static struct device device_of(struct dmi_device device)
@@ -652,6 +623,7 @@ static void tell_change(struct events *events, const struct watch_change *change
 {
     static const enum event_kind kinds[WATCH_KINDS] = {
         [WATCH_REMOVED] = EVENT_REMOVED,
+        [WATCH_RENAMED] = EVENT_RENAMED,
         [WATCH_ADDED] = EVENT_ADDED,
         [WATCH_CHANGED] = EVENT_CHANGED,
     };
@@ -669,7 +641,9 @@ static void tell_change(struct events *events, const struct watch_change *change
 
     if (change->kind == WATCH_RENAMED) {
         event.old_name = change->before->name;
-        tell_rename(events, &event);
+    }
+    if (change->kind == WATCH_RENAMED || has_other_uuid(change)) {
+        tell_as_other(events, kinds[change->kind], &event, change->before);
     } else {
         tell(events, kinds[change->kind], &event);
     }
@@ -831,9 +805,8 @@ int events_new(struct dispatcher *dispatcher, struct events **ret_events)
     events->dispatcher = dispatcher;
     events->user.listed = on_listed;
     events->user.failed = on_failed;
-    ev_timer_init(&events->wake, on_wake, 0., 0.);
     ev_init(&events->retry, on_retry);
-    events->wake.data = events->retry.data = events;
+    events->retry.data = events;
     watch_add(dispatcher->watch, &events->user);
     *ret_events = events;
     return 0;
@@ -842,7 +815,6 @@ int events_new(struct dispatcher *dispatcher, struct events **ret_events)
 struct events *events_free(struct events *events)
 {
     if (events) {
-        ev_timer_stop(events->dispatcher->loop, &events->wake);
         ev_timer_stop(events->dispatcher->loop, &events->retry);
         events->foreign = foreign_free(events->foreign);
         free(events);

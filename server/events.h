@@ -19,6 +19,7 @@
 #include "dmioctl.h"
 #include "filter.h"
 #include "out.h"
+#include "turns.h"
 
 struct call;
 struct dispatcher;
@@ -35,8 +36,7 @@ struct subscriber;
 struct sink {
     struct events *events;
     struct subscriber *first, *last;
-    bool dirty; /* it will be called: */
-    struct sink *dirty_next, *dirty_previous;
+    struct turn turn;                 /* in which it is called: */
     void (*ready)(struct sink *sink); /* there is something to take; it may be done in there */
 };
 
@@ -159,7 +159,7 @@ bool sink_is_used(const struct sink *sink);
 /* Appends what is to be sent: whole events, as many as fit well, or none. */
 void sink_take(struct sink *sink, struct out *out);
 
-/* Has the sink called in the next turn of the loop. */
+/* Has the sink called when it is its turn. */
 void events_ready(struct sink *sink);
 
 #endif

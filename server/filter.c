@@ -64,6 +64,11 @@ static bool matches(const char *glob, const char *value)
     return !*glob || fnmatch(glob, value ? value : "", 0) == 0;
 }
 
+bool filter_takes_uuid(const struct filter *filter, const char *uuid)
+{
+    return matches(filter->uuid, uuid);
+}
+
 bool filter_takes_device(const struct filter *filter, const char *name, const char *uuid)
 {
     return matches(filter->name, name) && matches(filter->uuid, uuid);

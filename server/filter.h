@@ -46,6 +46,7 @@ bool filter_set_glob(char *glob, const char *value);
 bool filter_takes_kind(const struct filter *filter, enum event_kind kind);
 
 /* `uuid` may be NULL: it has none, as "". */
+bool filter_takes_uuid(const struct filter *filter, const char *uuid);
 bool filter_takes_device(const struct filter *filter, const char *name, const char *uuid);
 
 #endif

@@ -92,26 +92,26 @@ static void overflow(struct subscriber *subscriber)
     ++*events_lost(subscriber->events);
 }
 
-static bool sees(const struct subscriber *subscriber, const char *name, const char *uuid)
+static bool sees(const struct subscriber *subscriber, const struct event_text *text)
 {
-    return access_sees(events_rules(subscriber->events), &subscriber->peer,
-                       method_find(events_method), name, uuid);
+    return subscriber->sees_all || text->kind == EVENT_UEVENTS_LOST ||
+           access_sees(events_rules(subscriber->events), &subscriber->peer,
+                       method_find(events_method), text->name, text->uuid);
 }
 
 /* The event as its client may see it; NULL: not at all. */
 static const struct event_text *seen(const struct subscriber *subscriber,
                                      const struct event_text *text)
 {
-    if (subscriber->sees_all || text->kind == EVENT_UEVENTS_LOST) {
-        return text;
-    }
-    bool sees_new = sees(subscriber, text->name, text->uuid);
-    if (!text->old_name) {
+    const struct event_text *left = text->left;
+    bool sees_new = sees(subscriber, text);
+
+    if (!left) {
         return sees_new ? text : NULL;
     }
-    bool sees_old = sees(subscriber, text->old_name, text->uuid);
-    if (sees_old) {
-        return sees_new ? text : text->left;
+    /* One that had no such uuid before was none of those that are asked for. */
+    if (sees(subscriber, left) && filter_takes_uuid(&subscriber->filter, left->uuid)) {
+        return sees_new ? text : left;
     }
     return sees_new ? text->entered : NULL;
 }
@@ -123,7 +123,7 @@ static bool takes(const struct subscriber *subscriber, const struct event_text *
     return text && filter_takes_kind(filter, text->kind) &&
            (text->kind == EVENT_UEVENTS_LOST ||
             filter_takes_device(filter, text->name, text->uuid) ||
-            (text->old_name && filter_takes_device(filter, text->old_name, text->uuid)));
+            (text->left && filter_takes_device(filter, text->left->name, text->left->uuid)));
 }
 
 bool subscriber_put(struct subscriber *subscriber, const struct event_text *text)
@@ -138,15 +138,17 @@ bool subscriber_put(struct subscriber *subscriber, const struct event_text *text
         return false;
     }
     /* Once one is lost, so are those that follow until there is a snapshot. */
-    if (subscriber->lost > 0) {
+    if (subscriber->state == SUBSCRIBER_LOST || subscriber->lost > 0) {
         subscriber->lost++;
         ++*events_lost(subscriber->events);
         return false;
     }
     queue->limit = events_host(subscriber->events)->limits.event_bytes + subscriber->exempt;
-    put_text(subscriber, queue, text);
+    if (text->json) {
+        put_text(subscriber, queue, text);
+    }
     queue->limit = SIZE_MAX;
-    if (queue->error) {
+    if (!text->json || queue->error) {
         overflow(subscriber);
     } else {
         subscriber->queued++;

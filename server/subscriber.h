@@ -28,9 +28,9 @@ struct snapshot;
 struct event_text {
     enum event_kind kind;
     uint64_t seq;
-    const char *name, *old_name, *uuid; /* what filters look at; NULL: none */
-    const char *json;                   /* the object */
-    /* Of a rename: the same to who may see the old name only, or the new one only. */
+    const char *name, *uuid; /* what filters look at; NULL: none */
+    const char *json;        /* the object; NULL: there was no memory for it */
+    /* Where it has another name or uuid: to who sees it only as it was, and only as it is. */
     const struct event_text *left, *entered;
 };
 

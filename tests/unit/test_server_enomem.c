@@ -52,7 +52,7 @@ static const char everything[] = CALL("1", "\"version\"")
              "\"type\":\"error\",\"params\":\"\"}]}") CALL("4", "\"device_resume\"," ON("b"))
         CALL("5", "\"table_status\"," ON("b")) CALL("6", "\"table_deps\"," ON("b")) CALL(
             "7", "\"list_devices\"") CALL("8", "\"list_versions\"") CALL("9", "\"dev_majors\"")
-            CALL("10", "\"server_info\"") CALL(
+            CALL("10", "\"server_info\"") CALL("10.5", "\"events_subscribe\"") CALL(
                 "11", "\"device_suspend\",\"params\":{\"name\":"
                       "\"b\",\"flags\":[\"DM_SUSPEND\"]}") CALL("12", "\"device_resume\"," ON("b"))
                 CALL("13", "\"device_rename\",\"params\":{\"name\":\"b\",\"new_name\":\"c\"}") CALL(

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "events.h"
+#include "subscriber.h"
 
 struct world {
     struct rig rig;
@@ -91,6 +92,27 @@ static void subscribe(struct world *world, const struct filter *filter)
 }
 
 static const struct filter all;
+
+/* It has its first list. */
+static bool is_open(void *what)
+{
+    const struct world *world = what;
+    return world->sink.first->state != SUBSCRIBER_WAITS;
+}
+
+struct greedy {
+    struct sink sink;
+    int left;
+};
+
+static void on_greedy(struct sink *sink)
+{
+    struct greedy *greedy = (struct greedy *)(void *)sink;
+
+    if (greedy->left-- > 0) {
+        events_ready(sink);
+    }
+}
 
 static void test_told(void **state)
 {
@@ -256,6 +278,40 @@ static void test_no_memory(void **state)
     expect(world, "\"count\":3");
 }
 
+/* What comes while the first snapshot is printed, or before, is told after it. */
+static void test_snapshot_comes_first(void **state)
+{
+    struct world *world = *state;
+    struct events *events = world->rig.dispatcher.events;
+    const struct dmi_info info = {.name = "n"};
+
+    assert_int_equal(events_stream(events, &world->sink, &(struct peer){0}, &all, true), 0);
+    rig_until(&world->rig, is_open, world);
+    events_suspended(events, &info);
+    char *text = await(world);
+    char *snapshot = strstr(text, "event: snapshot\n");
+    assert_ptr_equal(strstr(text, "event: "), snapshot);
+    if (!strstr(text, "event: suspended\n")) {
+        expect(world, "event: suspended\n");
+    }
+    assert_null(strstr(text, "event: lost\n"));
+    free(text);
+}
+
+/* One that has more each time lets the others have theirs. */
+static void test_turns(void **state)
+{
+    struct world *world = *state;
+    struct greedy greedy = {.left = 1000000};
+
+    sink_init(&greedy.sink, world->rig.dispatcher.events, on_greedy);
+    events_ready(&world->sink);
+    events_ready(&greedy.sink);
+    rig_until(&world->rig, is_ready, world);
+    assert_true(greedy.left > 0);
+    sink_done(&greedy.sink);
+}
+
 static void test_gone_while_printing(void **state)
 {
     struct world *world = *state;
@@ -302,6 +358,8 @@ int main(void)
         TEST(test_overflow),
         TEST(test_overflow_twice),
         TEST(test_no_memory),
+        TEST(test_snapshot_comes_first),
+        TEST(test_turns),
         TEST(test_gone_while_printing),
         TEST(test_too_many),
         TEST(test_arm_fails),

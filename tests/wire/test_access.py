@@ -657,6 +657,25 @@ def test_events_show_what_may_be_seen(place):
         assert gone["seq"] == renamed["seq"] and gone["device"] == renamed["device"]
 
 
+def test_a_device_comes_into_view_by_its_uuid(place):
+    place.reload([*RULES, {"name": "hears", "who": [{"gid": 2000}], "what": ["events_subscribe"],
+                           "devices": [{"uuid": "VOL-*"}]}])
+    with place.peer("root") as root, place.listener("vol") as vol:
+        assert names_of(vol.events_subscribe()["devices"]) == {"app-3", "data-2"}
+        root.device_set_uuid(name="tmp-1", uuid="VOL-9")
+        added = vol.next()
+        assert (added["kind"], added["name"], added["uuid"]) == ("added", "tmp-1", "VOL-9")
+        # With a new name in the same list: the old one could not be seen.
+        make(root, "hidden")
+        fault = root.simulate_fault_add(ioctl="DM_LIST_DEVICES", held=True)["fault"]
+        root.device_set_uuid(name="hidden", uuid="VOL-10")
+        root.device_rename(name="hidden", new_name="seen")
+        root.simulate_fault_remove(fault=fault)
+        added = vol.next()
+        assert (added["kind"], added["name"], added["uuid"]) == ("added", "seen", "VOL-10")
+        assert "hidden" not in json.dumps(added)
+
+
 def test_who_may_not_subscribe_does_not(place):
     with place.listener("vol") as client:
         refusal(client, "events_subscribe")

@@ -134,6 +134,52 @@ def test_a_new_uuid_is_a_change(client, listener):
     assert event["kind"] == "changed" and event["uuid"] == "U-NEW"
 
 
+def test_a_new_uuid_that_is_asked_for_is_a_new_device(client, listener):
+    """To who asks for uuids the device was not there before, whatever it was called."""
+    info = make(client, "a")
+    make(client, "b")
+    listener.events_subscribe(uuid="VOL-*")
+    client.device_set_uuid(name="b", uuid="OTHER-1")
+    client.device_set_uuid(name="a", uuid="VOL-9")
+    event = listener.next()
+    assert event["kind"] == "added" and event["uuid"] == "VOL-9" and event["device"] == info["device"]
+    # With a new name in the same list.
+    fault = client.simulate_fault_add(ioctl="DM_LIST_DEVICES", held=True)["fault"]
+    make(client, "c")
+    client.device_set_uuid(name="c", uuid="VOL-10")
+    client.device_rename(name="c", new_name="d")
+    client.simulate_fault_remove(fault=fault)
+    event = listener.next()
+    while event["kind"] == "resumed":
+        event = listener.next()
+    assert event["kind"] == "added" and event["name"] == "d" and "old_name" not in event
+    assert listener.is_silent()
+
+
+def test_the_end_of_a_call_that_was_given_up(client, listener):
+    info = make(client, "a", uuid="U-A")
+    listener.events_subscribe(uuid="U-*", kinds=["call_ended"])
+    client.simulate_stall(name="a", freeze=True)
+    with pytest.raises(RpcError) as caught:
+        client.device_suspend(uuid="U-A", flags=["DM_SUSPEND"], timeout_ms=50)
+    assert caught.value.data["state"] == "still running"
+    assert listener.is_silent()
+    client.simulate_stall(name="a")
+    event = listener.next()
+    about = {"kind": "call_ended", "call": caught.value.data["call"], "method": "device_suspend", "name": "a",
+             "uuid": "U-A", "device": info["device"], "error": "cancelled"}
+    assert about.items() <= event.items()
+
+    # A read, which is about what it was asked for; it is carried out.
+    fault = client.simulate_fault_add(ioctl="DM_TABLE_STATUS", held=True)["fault"]
+    with pytest.raises(RpcError) as caught:
+        client.table_status(uuid="U-A", timeout_ms=50)
+    client.simulate_fault_remove(fault=fault)
+    event = listener.next()
+    assert {"call": caught.value.data["call"], "method": "table_status", "uuid": "U-A"}.items() <= event.items()
+    assert "error" not in event and "state" not in event
+
+
 def test_a_swap_is_a_resume(client, listener):
     make(client, "a")
     listener.events_subscribe(name="a")
