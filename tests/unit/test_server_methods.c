@@ -21,6 +21,13 @@ static uint32_t flags_of(struct rig *rig, const char *name)
 static const char SWAP[] =
     "{\"name\":\"d\",\"targets\":[{\"start\":0,\"length\":8,\"type\":\"error\",\"params\":\"\"}]}";
 
+static void init_two(struct rig *rig)
+{
+    rig_init(rig);
+    rig_device(rig, "d", NULL);
+    rig_device(rig, "other", NULL);
+}
+
 /* "d" is another device when the table is loaded than it was when its old lines were read. */
 static void swap_another(struct rig *rig, struct asked *asked)
 {
@@ -41,9 +48,7 @@ static void test_a_swap_leaves_another_device_alone(void **state)
     struct asked asked;
 
     (void)state;
-    rig_init(&rig);
-    rig_device(&rig, "d", NULL);
-    rig_device(&rig, "other", NULL);
+    init_two(&rig);
     swap_another(&rig, &asked);
     assert_string_equal(rig_string(asked.reply, "error/data/state"),
                         "its inactive table was cleared; no live table has changed");
@@ -59,9 +64,7 @@ static void test_or_says_what_it_could_not_take_back(void **state)
     struct asked asked;
 
     (void)state;
-    rig_init(&rig);
-    rig_device(&rig, "d", NULL);
-    rig_device(&rig, "other", NULL);
+    init_two(&rig);
     rig_fault(&rig, DMI_TABLE_CLEAR, EIO, 1);
     swap_another(&rig, &asked);
     assert_non_null(strstr(rig_string(asked.reply, "error/data/state"), "STILL LOADED"));
