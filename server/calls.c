@@ -15,6 +15,9 @@
 /* A thread that a signal can free is free by then; in between nobody waits longer than asked. */
 static const ev_tstamp NUDGE = 0.01, GRACE = 0.25, NUDGE_LATER = 0.1;
 
+/* What is left of a wait's time may be nothing, and its answer is still to be made. */
+static const ev_tstamp TO_ANSWER = 1.;
+
 static struct ev_loop *loop_of(const struct call *call)
 {
     return call->dispatcher->loop;
@@ -93,6 +96,18 @@ void calls_add(struct call *call, enum call_stage stage)
     if (life->has_timeout_ms) {
         ev_now_update(loop_of(call));
         ev_timer_start(loop_of(call), &life->deadline);
+    }
+}
+
+void calls_awoke(struct call *call)
+{
+    struct call_life *life = &call->life;
+    struct ev_loop *loop = loop_of(call);
+
+    if (life->has_timeout_ms && ev_timer_remaining(loop, &life->deadline) < TO_ANSWER) {
+        ev_timer_stop(loop, &life->deadline);
+        ev_timer_set(&life->deadline, TO_ANSWER, 0.);
+        ev_timer_start(loop, &life->deadline);
     }
 }
 

@@ -54,6 +54,9 @@ struct call_life {
 /* Lists a call that did not end at once; its time runs from here. */
 void calls_add(struct call *call, enum call_stage stage);
 
+/* What it waited for has come: the rest of its time is for its answer, and a second at least. */
+void calls_awoke(struct call *call);
+
 /* Takes it from the list. Safe if it is not there. */
 void calls_remove(struct call *call);
 

@@ -342,6 +342,7 @@ void dispatch_unpark(struct call *call)
     if (!call->life.listed) {
         calls_add(call, CALL_WORKER);
     }
+    calls_awoke(call);
     submit(call);
 }
 

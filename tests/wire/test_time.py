@@ -177,10 +177,11 @@ def test_many_stuck_suspends_leave_the_rest_alone(daemon, client):
     count = 50
     clients = [daemon.client() for _ in range(count)]
     try:
-        for index, each in enumerate(clients):
+        for index in range(count):
             make(client, f"d{index}")
             client.simulate_stall(name=f"d{index}", freeze=index % 2 == 0, drain=index % 2 == 1)
-            each.start("device_suspend", name=f"d{index}", flags=["DM_SUSPEND"], timeout_ms=1000)
+        for index, each in enumerate(clients):
+            each.start("device_suspend", name=f"d{index}", flags=["DM_SUSPEND"], timeout_ms=2000)
         wait_running(client, "device_suspend", count)
         make(client, "other")
         client.device_suspend(name="other", flags=["DM_SUSPEND"], timeout_ms=5000)
@@ -311,6 +312,18 @@ def test_a_wait_has_its_time_also_after_its_event(client, other):
     other.simulate_fault_remove(fault=fault)
     wait_running(other, "device_wait", 0)
     assert client.device_wait(name="a", event_nr=0)["info"]["event_nr"] == 1
+
+
+def test_an_event_that_came_in_time_is_answered(client, other):
+    """However little of the time is left: of 0 ms none is, when the status is read."""
+    make(client)
+    client.simulate_event(name="a")
+    fault = other.simulate_fault_add(ioctl="DM_TABLE_STATUS", held=True)["fault"]
+    wait = client.start("device_wait", name="a", event_nr=0, timeout_ms=0)
+    wait_running(other, "device_wait")
+    time.sleep(0.05)
+    other.simulate_fault_remove(fault=fault)
+    assert client.finish(wait)["info"]["event_nr"] == 1
 
 
 # --- trying again -----------------------------------------------------------------------------------------------------
