@@ -325,7 +325,7 @@ def core_of(searched):
 
 
 def test_no_core_holds_a_key(searched):
-    """Of all threads' memory and registers, after all that was done above."""
+    """After all that was done above."""
     with searched.daemon.client() as client:
         client.send(PRESENT)  # a request that is half there
         client.drained()
