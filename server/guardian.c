@@ -24,7 +24,7 @@
 #include "harden.h"
 #include "transport.h"
 
-enum { HANDS = 64, HAND_STACK_BYTES = 65536, DEATH_SIGNAL = SIGUSR1, START_MS = 10000 };
+enum { HANDS = 64, HAND_STACK_BYTES = 65536, DEATH_SIGNAL = SIGUSR1, START_MS = 30000 };
 
 #define SECOND ((uint64_t)1000000000)
 static const uint64_t GRACE = 2 * SECOND;          /* for the daemon */
@@ -496,7 +496,10 @@ static int await(int fd)
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     char missing = MISSING_NOTHING;
 
-    if (poll(&ready, 1, START_MS) <= 0 || read(fd, &missing, 1) != 1) {
+    if (poll(&ready, 1, START_MS) == 0) {
+        return -ETIMEDOUT;
+    }
+    if (read(fd, &missing, 1) != 1) {
         return -EPIPE;
     }
     return missing == MISSING_THREADS ? -EAGAIN : missing;

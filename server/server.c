@@ -416,7 +416,8 @@ static int start_guardian(struct server *server, int table_fd)
                             server->dispatcher.host.transport, &missing);
 
     if (rc < 0) {
-        log_line("The guardian could not be started: %s. The system is out of resources.",
+        log_line("The guardian could not be started: %s. The system is out of resources, or too "
+                 "busy: start dmrpcd again when it is not.",
                  strerror(-rc));
         return rc;
     }
