@@ -30,12 +30,10 @@ static int find(const struct block_host *host, const char *path, struct dmi_devi
 /* "" where what is behind the prefix is empty or too long. */
 static void put_path(char ret_path[BLOCK_PATH_BYTES], const char *prefix, const char *name)
 {
-    const size_t before = strlen(prefix);
-    const size_t length = strlen(name);
+    int length = *name ? snprintf(ret_path, BLOCK_PATH_BYTES, "%s%s", prefix, name) : 0;
 
-    if (length > 0 && before + length < BLOCK_PATH_BYTES) {
-        memcpy(ret_path, prefix, before);
-        memcpy(ret_path + before, name, length + 1);
+    if (length <= 0 || length >= BLOCK_PATH_BYTES) {
+        *ret_path = '\0';
     }
 }
 
