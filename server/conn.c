@@ -60,6 +60,7 @@ struct conn {
     bool in_hangup; /* where its end is noticed while nothing is read */
     bool gone;      /* the peer has closed; what it had sent is served all the same */
     size_t lingered;
+    ev_tstamp closing_ends; /* at the server's end: what has come by then is at least refused */
 };
 
 static void pump(struct conn *conn);
@@ -595,12 +596,16 @@ static bool has_unread(const struct conn *conn)
 {
     int unread;
 
-    return !conn->eof && !conn->broken && ev_now(loop_of(conn)) < conn->conns->closing_ends &&
+    return !conn->eof && !conn->broken && ev_now(loop_of(conn)) < conn->closing_ends &&
            ioctl(conn->fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
 static void pump(struct conn *conn)
 {
+    /* From when a call that ran at the end is done: until then nothing behind it is read. */
+    if (conn->conns->closing && !conn->current && conn->closing_ends == 0.) {
+        conn->closing_ends = ev_now(loop_of(conn)) + CLOSING_SECONDS;
+    }
     if (!conn->turn.waits) {
         consume_kept(conn);
         if (conn->eof && may_serve(conn) && !conn->turn.waits) {
@@ -696,7 +701,6 @@ void conns_done(struct conns *conns)
 void conns_close(struct conns *conns)
 {
     conns->closing = true;
-    conns->closing_ends = ev_now(conns->dispatcher->loop) + CLOSING_SECONDS;
     if (conns->count == 0) {
         conns->empty(conns);
     }

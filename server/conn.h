@@ -33,12 +33,11 @@ struct conns {
     struct http *http;             /* borrowed: gets those who speak HTTP; NULL: nobody does */
     struct hangup hangup;
     struct conn *first;
-    uint64_t last_number;     /* of all that have been served */
-    size_t count;             /* of those that are served, */
-    size_t refused;           /* and of those that are only told why they are not */
-    struct conns_user *users; /* of those that are served */
-    bool closing;             /* finish what runs, answer, close */
-    ev_tstamp closing_ends;   /* what has come by then is answered, at least by a refusal */
+    uint64_t last_number;               /* of all that have been served */
+    size_t count;                       /* of those that are served, */
+    size_t refused;                     /* and of those that are only told why they are not */
+    struct conns_user *users;           /* of those that are served */
+    bool closing;                       /* finish what runs, answer, close */
     void (*empty)(struct conns *conns); /* the last one has gone, while closing */
     char read_buffer[CONN_READ_BYTES];
 };

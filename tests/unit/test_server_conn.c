@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "conn.h"
@@ -972,6 +973,28 @@ static void test_close(void **state)
     assert_int_equal(place->emptied, 2);
 }
 
+/* What is behind a call has not been read when that ends, however long that took. */
+static void test_close_behind_a_call(void **state)
+{
+    struct place *place = *state;
+    const struct timespec pause = {.tv_sec = 1, .tv_nsec = 100000000};
+    struct client client;
+
+    client_init(&client, place);
+    uint64_t held = rig_hold(&place->rig, DMI_DEV_CREATE, "x");
+    client_send(&client, CALL("1", CREATE("x")));
+    rig_until_held(&place->rig, held, 1);
+    client_send(&client, CALL("2", VERSION));
+    place->rig.dispatcher.closing = true;
+    conns_close(&place->conns);
+    (void)nanosleep(&pause, NULL);
+    rig_turns(&place->rig, 3);
+    rig_release(&place->rig, held);
+    client_until_eof(&client);
+    assert_got(&client, "1:ok 2:13");
+    client_done(&client);
+}
+
 static void test_count_user(void **state)
 {
     struct place *place = *state;
@@ -1027,6 +1050,7 @@ int main(void)
         TEST(test_conn_no_memory),
         TEST(test_wiped),
         TEST(test_close),
+        TEST(test_close_behind_a_call),
         TEST(test_count_user),
     };
 
