@@ -120,6 +120,7 @@ struct call {
     unsigned int tries;
     uint32_t again_ms; /* until the next try; 0: there is none */
     ev_timer again;
+    bool paused; /* it has been, so its next try is not the first; the loop's, as the timer is */
     bool parked;
 
     struct kernel_log_mark log_mark;

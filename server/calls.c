@@ -238,9 +238,18 @@ void calls_explain_tries(struct call *call, enum error_id why, uint64_t by)
     failure->data.state = failure->state;
 }
 
+/*
+ * The last try, in line when its time is over, may still run if that is soon: it is the one that
+ * finds out who holds the device.
+ */
+static bool is_last_try(const struct call *call, enum error_id why)
+{
+    return why == ERROR_TIMED_OUT && call->paused && call->life.stage == CALL_WORKER;
+}
+
 enum calls_stopped calls_stop(struct call *call, enum error_id why, uint64_t by)
 {
-    if (take_back(call, why, by)) {
+    if (!is_last_try(call, why) && take_back(call, why, by)) {
         return CALLS_ENDED;
     }
     calls_interrupt(call, why, by);

@@ -276,6 +276,7 @@ static void pause_call(struct call *call)
     enum error_id why = (enum error_id)atomic_load(&call->life.why);
 
     call->life.stage = CALL_PAUSED;
+    call->paused = true;
     ev_timer_init(&call->again, on_again, call->again_ms / 1000., 0.);
     call->again.data = call;
     ev_now_update(loop);
