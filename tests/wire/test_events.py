@@ -16,6 +16,8 @@ from dmrpc import RpcError
 from listener import Listener, check, drain, judge
 
 ZERO = [{"start": 0, "length": 8, "type": "zero", "params": ""}]
+
+
 class Stream:
     """GET /events, read as it comes."""
 
@@ -589,10 +591,10 @@ def test_a_stream_for_http_1_0_lasts_until_the_close(client, daemon):
         assert stream.next()["name"] == "b"
 
 
-def test_a_stream_with_a_filter(client, daemon):
+def test_a_stream_with_a_filter(client, daemon, listener):
     with Stream(daemon, "?snapshot=0&kinds=added,renamed&name=v*&uuid=%4C*") as stream:
         until(lambda: client.server_stats()["subscriptions"] == 1)
-        client.events_subscribe()  # its list is the stream's, too
+        listener.events_subscribe()  # its list is the stream's, too
         for name, uuid in (("x", "L1"), ("v1", "M"), ("v2", "L2")):
             client.device_create(name=name, uuid=uuid)
         assert stream.next()["name"] == "v2"
