@@ -414,13 +414,21 @@ static void test_tries(void **state)
     rig_done(&rig);
 }
 
+static void wait_for_workers(struct rig *rig)
+{
+    size_t threads;
+    size_t running;
+
+    do {
+        workers_count(rig->dispatcher.workers, &threads, &running);
+    } while (running > 0);
+}
+
 /* The try has failed, and the loop has not heard of it yet: there is no other one. */
 static void test_ended_after_a_try(void **state)
 {
     struct rig rig;
     struct asked asked;
-    size_t threads;
-    size_t running;
 
     (void)state;
     rig_init(&rig);
@@ -428,14 +436,59 @@ static void test_ended_after_a_try(void **state)
     rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 1);
     assert_false(
         ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
-    do {
-        workers_count(rig.dispatcher.workers, &threads, &running);
-    } while (running > 0);
+    wait_for_workers(&rig);
     assert_int_equal(calls_stop(&asked.call, ERROR_CANCELLED, 5), CALLS_INTERRUPTED);
     ask_wait(&rig, &asked);
     assert_error(asked.reply, 10, "cancelled");
     assert_non_null(strstr(rig_string(asked.reply, "error/message"), "tried 1 time while"));
     assert_true(rig_exists(&rig, "x"));
+    ask_done(&asked);
+    rig_done(&rig);
+}
+
+static bool is_in_line(void *what)
+{
+    const struct call *call = what;
+    return call->life.stage == CALL_WORKER;
+}
+
+/* Its time ends while the next try stands behind others: that one is the last, and looks for the
+ * reason. */
+static void test_time_ends_before_the_last_try(void **state)
+{
+    enum { WORKERS = 4 };
+    struct rig rig;
+    struct asked asked, others[WORKERS];
+    char params[] = "{\"name\":\"0\"}";
+
+    (void)state;
+    rig_init(&rig);
+    rig_device(&rig, "x", NULL);
+    rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 0);
+    assert_false(
+        ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+    rig_until(&rig, is_paused, &asked.call);
+    uint64_t held = rig_hold(&rig, DMI_TABLE_CLEAR, "");
+    for (int i = 0; i < WORKERS; i++) {
+        params[9] = (char)('a' + i);
+        rig_device(&rig, (char[]){params[9], '\0'}, NULL);
+        assert_false(ask(&rig, &others[i], "table_clear", params));
+    }
+    rig_until_held(&rig, held, WORKERS);
+    rig_until(&rig, is_in_line, &asked.call);
+    unsigned int tries = asked.call.tries;
+    assert_int_equal(calls_stop(&asked.call, ERROR_TIMED_OUT, 0), CALLS_INTERRUPTED);
+    rig_release(&rig, held);
+    wait_for_workers(&rig);
+    ask_wait(&rig, &asked);
+    assert_error(asked.reply, 3, "device_busy");
+    assert_int_equal(asked.call.tries, tries + 1);
+    assert_non_null(strstr(rig_string(asked.reply, "error/data/state"), "as before; tried "));
+    assert_non_null(rig_string(asked.reply, "error/data/hint"));
+    for (int i = 0; i < WORKERS; i++) {
+        ask_wait(&rig, &others[i]);
+        ask_done(&others[i]);
+    }
     ask_done(&asked);
     rig_done(&rig);
 }
@@ -856,6 +909,7 @@ int main(void)
         cmocka_unit_test(test_woken),
         cmocka_unit_test(test_tries),
         cmocka_unit_test(test_ended_after_a_try),
+        cmocka_unit_test(test_time_ends_before_the_last_try),
         cmocka_unit_test(test_no_thread),
         cmocka_unit_test(test_one_device_in_order),
         cmocka_unit_test(test_one_device_by_all_names),
