@@ -9,12 +9,13 @@ import secrets
 import subprocess
 import sys
 
+import dm
 import pytest
 from calls import fails, line, linear
 from dmrpc import ROOT
 from schema import Document
 from tasks import wait_until
-from test_leases import SUSPEND, Served, suspended
+from test_leases import SUSPEND, Served
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
@@ -115,7 +116,7 @@ def test_what_the_guardian_has_resumed_is_told_by_the_next_daemon(daemons, devic
         client.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=3600000)
     both.kill()
     both.wait_guardian_gone()
-    assert not suspended(info["device"])
+    assert not dm.suspended(info["device"])
     with both.again() as daemon:
         (record,) = daemon.audited(kind="lease_ended")
         assert record["outcome"] == "rolled_back" and record["reason"] == "server died"

@@ -16,7 +16,7 @@ from dmrpc import RpcError, is_sanitized
 from listener import Listener
 from tasks import wait_until
 from test_events import resume
-from test_leases import SUSPEND, Served, alive, client, served, suspended  # two of them are fixtures
+from test_leases import SUSPEND, Served, alive, client, served  # two of them are fixtures
 
 # pylint: disable=redefined-outer-name
 
@@ -71,7 +71,7 @@ def test_a_limit_of_locked_memory_takes_another(daemons, devices):
             judge(limited.process.pid, [CAP_SYS_ADMIN] if sanitized else [CAP_IPC_LOCK, CAP_SYS_ADMIN])
             judge(guardian, [CAP_IPC_LOCK, CAP_SYS_ADMIN])  # AddressSanitizer makes mlockall do nothing, and succeed
             own.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=1)
-            wait_until(lambda: not suspended(info["device"]), "the lease is over")
+            wait_until(lambda: not dm.suspended(info["device"]), "the lease is over")
             with contextlib.ExitStack() as stack:
                 many = [stack.enter_context(limited.client()) for _ in range(16)]
                 idents = [each.start("list_devices") for each in many]
@@ -92,7 +92,7 @@ def test_a_device_s_whole_life(served, client, disk):
         resume(info)  # by another program: a uevent tells
         assert listener.next()["foreign"]
         client.device_suspend(**device, flags=SUSPEND, resume_after_ms=20)
-        wait_until(lambda: not suspended(info["device"]), "the lease is over")
+        wait_until(lambda: not dm.suspended(info["device"]), "the lease is over")
         client.device_rename(**device, new_name="kt-harden-new")
         assert client.table_status(name="kt-harden-new")["targets"][0]["type"] == "linear"
         assert client.target_version(type="snapshot")["name"] == "snapshot"  # the kernel loads a module
@@ -106,9 +106,9 @@ def test_a_killed_daemon_s_guardian_rolls_back(served, client, devices):
     client.table_load(name=info["name"], targets=[line(0, 8, "error")])
     client.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=3600000)
     client.table_load(name=info["name"], targets=[line(0, 16, "zero")])
-    assert suspended(info["device"])
+    assert dm.suspended(info["device"])
     served.kill()
-    wait_until(lambda: not suspended(info["device"]), "the guardian resumes", 20)
+    wait_until(lambda: not dm.suspended(info["device"]), "the guardian resumes", 20)
     wait_until(lambda: not alive(served.guardian), "the guardian has gone")
     dm.ioctl(dm.DEV_REMOVE, device=tuple(info["device"].values()))
     devices.made.clear()
@@ -170,6 +170,6 @@ def test_no_core_is_left(cores, daemons, devices):
         resource.prlimit(aborted.daemon.process.pid, resource.RLIMIT_CORE,
                          (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         abort(aborted.daemon.process)
-    wait_until(lambda: not suspended(info["device"]), "the guardian resumes", 20)
+    wait_until(lambda: not dm.suspended(info["device"]), "the guardian resumes", 20)
     aborted.wait_guardian_gone()
     assert [file.name for file in cores.iterdir()] == [f"core.{other.pid}"]

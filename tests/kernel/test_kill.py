@@ -21,7 +21,7 @@ from calls import LIVE, SUSPENDED, line, linear, on, state
 from dmrpc import Client, Daemon
 from tasks import Task, wait_until
 from test_blocking import is_in_ioctl
-from test_leases import SUSPEND, Waiting, alive, client, mounted, served, suspended  # two of them are fixtures
+from test_leases import SUSPEND, Waiting, alive, client, mounted, served  # two of them are fixtures
 
 # pylint: disable=redefined-outer-name
 
@@ -61,7 +61,7 @@ def test_the_path_is_taken_over_while_a_freeze_is_stuck(served, client, devices,
         assert f"taken over from process {old.process.pid}," in new.log()
         assert "an earlier dmrpcd or its guardian still ends leases" in new.log()
         served.start(new)
-        assert old.process.poll() is None and alive(guardian) and suspended(lower["device"])
+        assert old.process.poll() is None and alive(guardian) and dm.suspended(lower["device"])
 
         with new.client() as own:
             assert state(own.device_status(name=lower["name"])) == SUSPENDED | LIVE
@@ -78,7 +78,7 @@ def test_the_path_is_taken_over_while_a_freeze_is_stuck(served, client, devices,
             old.process.wait(30)
             wait_until(lambda: not alive(guardian), "the old guardian has gone")
             assert state(own.device_status(name=upper["name"])) == LIVE
-            assert not suspended(upper["device"]) and own.version()
+            assert not dm.suspended(upper["device"]) and own.version()
         task = Task(lambda: (folder / "file").write_bytes(b"after") and None or os.sync())
         assert task.end(30) in ("", "None")
         assert (folder / "file").read_bytes() == b"after"
@@ -105,7 +105,7 @@ def test_one_that_goes_on_after_all_does_no_harm(served, client, devices, disk):
     finally:
         old.process.send_signal(signal.SIGCONT)
     (lease,) = client.lease_list()["leases"]
-    assert lease["device"] == info["device"] and suspended(info["device"])
+    assert lease["device"] == info["device"] and dm.suspended(info["device"])
     old.process.send_signal(signal.SIGTERM)
     writer.end(drive)
     assert old.process.wait(30) == 0
@@ -113,14 +113,14 @@ def test_one_that_goes_on_after_all_does_no_harm(served, client, devices, disk):
     # Its end was the end of its own leases; and what is at the path is not its own.
     with new.client() as own:
         (lease,) = own.lease_list()["leases"]
-        assert lease["device"] == other["device"] and suspended(other["device"])
+        assert lease["device"] == other["device"] and dm.suspended(other["device"])
         own.device_resume(name=other["name"])
     # The table that has the name is the new one's: it is there when both are killed.
     with new.client() as own:
         own.device_suspend(name=other["name"], flags=SUSPEND, resume_on_disconnect=True)
         served.kill_both()
     with served.again().client() as own:
-        wait_until(lambda: not suspended(other["device"]), "the third one resumes")
+        wait_until(lambda: not dm.suspended(other["device"]), "the third one resumes")
         assert own.lease_list() == {"leases": []}
     assert "taken over" in served.daemon.log()
     forget(devices, info, other)
@@ -361,7 +361,7 @@ GRACE = 5.0  # seconds from a kill until what was leased runs
 def is_suspended(_, minor):
     """By sysfs, which knows a device from its first table on."""
     with contextlib.suppress(FileNotFoundError):
-        return suspended({"minor": minor})
+        return dm.suspended({"minor": minor})
     return False
 
 

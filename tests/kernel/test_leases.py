@@ -14,7 +14,7 @@ import time
 
 import dm
 import pytest
-from calls import LIVE, SUSPENDED, fails, line, linear, on, state
+from calls import LIVE, fails, line, linear, on, state
 from dmrpc import Client, Daemon, is_sanitized
 from tasks import Task, pattern, wait_until, write
 from test_blocking import is_in_ioctl
@@ -122,10 +122,6 @@ class Agent:
         os.waitpid(self.pid, 0)
 
 
-def suspended(device):
-    return dm.sysfs({"device": device}, "dm", "suspended") == "1"
-
-
 def remove(*infos):
     for info in infos:
         dm.ioctl(dm.DEV_REMOVE, device=tuple(info["device"].values()))
@@ -171,7 +167,7 @@ def test_an_agent_dies_between_suspend_and_load(served, client, devices, disk, r
         client.device_rename(name=info["name"], new_name="kt-other")
     agent.kill()
     writer.end(drive)
-    assert not suspended(info["device"]) and client.lease_list() == {"leases": []}
+    assert not dm.suspended(info["device"]) and client.lease_list() == {"leases": []}
 
 
 def test_an_agent_dies_between_load_and_resume(client, served, devices, disk):
@@ -212,9 +208,9 @@ def test_an_agent_dies_while_a_call_of_it_waits_for_the_leased_device(served, cl
     wait_until(lambda: is_in_ioctl(served.daemon, dm.DEV_SUSPEND), "the suspend is in the kernel")
     agent.kill()
     writer.end(drive)
-    assert not suspended(lower["device"]) and client.lease_list() == {"leases": []}
+    assert not dm.suspended(lower["device"]) and client.lease_list() == {"leases": []}
     # What was received is carried out.
-    wait_until(lambda: suspended(upper["device"]), "its last call has ended")
+    wait_until(lambda: dm.suspended(upper["device"]), "its last call has ended")
     assert state(client.device_resume(name=upper["name"])) == LIVE
 
 
@@ -240,7 +236,7 @@ def test_what_somebody_else_resumed_or_removed_is_left_alone(client, devices):
     dm.dmsetup("create", "kt-foreign", "--table", "0 8 zero", *dm.by_number(other["device"]))
     dm.dmsetup("suspend", "kt-foreign")
     time.sleep(1.5)
-    assert suspended(info["device"]) and suspended(other["device"])
+    assert dm.suspended(info["device"]) and dm.suspended(other["device"])
     assert client.lease_list() == {"leases": []}
     dm.dmsetup("resume", info["name"])
     dm.dmsetup("remove", "kt-foreign")
@@ -313,7 +309,7 @@ def test_a_daemon_that_does_not_act_is_not_waited_for(served, client, devices, d
     wait_until(lambda: "its time was up, it was resumed" in served.daemon.log(), "the daemon tells of it")
     # And the next one is the daemon's again.
     client.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=200)
-    wait_until(lambda: not suspended(info["device"]), "the daemon resumes")
+    wait_until(lambda: not dm.suspended(info["device"]), "the daemon resumes")
 
 
 def test_devices_on_one_another_all_run_again(served, client, devices, disk):
@@ -327,7 +323,7 @@ def test_devices_on_one_another_all_run_again(served, client, devices, disk):
     served.kill()
     writer.end(drive)
     served.wait_guardian_gone()
-    assert not any(suspended(info["device"]) for info in stack)
+    assert not any(dm.suspended(info["device"]) for info in stack)
     remove(*reversed(stack))
     devices.made.clear()
 
@@ -338,7 +334,7 @@ def test_more_leases_than_the_guardian_has_threads(served, client, devices):
         client.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=3600000)
     served.kill()
     served.wait_guardian_gone()
-    assert not any(suspended(info["device"]) for info in made)
+    assert not any(dm.suspended(info["device"]) for info in made)
     remove(*made)
     devices.made.clear()
 
@@ -351,7 +347,7 @@ def test_both_are_killed_and_the_next_start_goes_on(served, client, devices, dis
     began = time.monotonic()
     waiting, longer = Waiting(one), Waiting(other)
     served.kill_both()
-    assert suspended(one["device"]) and suspended(other["device"])
+    assert dm.suspended(one["device"]) and dm.suspended(other["device"])
     with served.again().client() as own:
         waiting.end(first)
         # What ends by time keeps its time.
@@ -418,7 +414,7 @@ def test_the_daemon_is_killed_while_a_freeze_is_stuck(served, client, devices, d
         # The killed daemon does not die before its thread has left the kernel, but its guardian need not wait.
         served.wait_guardian_gone()
         served.daemon.process.wait(30)
-        assert not suspended(lower["device"]) and not suspended(upper["device"])
+        assert not dm.suspended(lower["device"]) and not dm.suspended(upper["device"])
         task = Task(lambda: (folder / "file").write_bytes(b"after") and None or os.sync())
         assert task.end(30) in ("", "None")
         assert (folder / "file").read_bytes() == b"after"
@@ -431,8 +427,8 @@ def test_somebody_elses_lease_is_not_taken(served, devices):
     with served.daemon.client() as holder, served.daemon.client() as other:
         holder.device_suspend(name=info["name"], flags=SUSPEND, resume_on_disconnect=True)
         fails(lambda: other.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=1), "device_busy")
-        assert suspended(info["device"])
-    wait_until(lambda: not suspended(info["device"]), "its holder is gone")
+        assert dm.suspended(info["device"])
+    wait_until(lambda: not dm.suspended(info["device"]), "its holder is gone")
 
 
 def test_a_drain_that_lasts_longer_than_the_lease_is_undone(served, client, devices, disk):
@@ -446,10 +442,10 @@ def test_a_drain_that_lasts_longer_than_the_lease_is_undone(served, client, devi
         wait_until(lambda: is_in_ioctl(served.daemon, dm.DEV_SUSPEND), "the suspend is in the kernel")
         data = fails(lambda: own.finish(call), "cancelled", errno_name="EINTR")
         assert data["state"].startswith("running")
-    assert not suspended(upper["device"])
+    assert not dm.suspended(upper["device"])
     wait_until(lambda: client.lease_list() == {"leases": []}, "the lease is gone")
     time.sleep(3)  # past the guardian's patience: nobody does anything more
-    assert not suspended(upper["device"]) and suspended(lower["device"])
+    assert not dm.suspended(upper["device"]) and dm.suspended(lower["device"])
     dm.dmsetup("resume", lower["name"])
     writer.end(drive)
 

@@ -22,7 +22,7 @@ from calls import line, linear
 from dmrpc import Client, Daemon, RpcError
 from plain import plain_build
 from tasks import Task, wait_until
-from test_leases import SUSPEND, alive, guardian_of, suspended
+from test_leases import SUSPEND, alive, guardian_of
 
 SECONDS = float(os.environ.get("DMRPC_LOCKED_SECONDS", "5"))
 MIB = 1 << 20
@@ -184,7 +184,7 @@ class Home:
     def suspend(self, own, flags):
         run("sync")
         own.device_suspend(name=self.info["name"], flags=flags, resume_after_ms=HOUR)
-        assert suspended(self.info["device"])
+        assert dm.suspended(self.info["device"])
         forget_files()
         reclaim(self.group)
 
@@ -216,7 +216,7 @@ def suppress_cancelled():
 
 def wait_released(own, info):
     """Until a device has no lease, the end of which the log tells."""
-    wait_until(lambda: not suspended(info["device"]), "it runs")
+    wait_until(lambda: not dm.suspended(info["device"]), "it runs")
     time.sleep(0.005)  # were lease_list the first to see that, nothing would be said
     wait_until(lambda: info["device"] not in [lease["device"] for lease in own.lease_list()["leases"]], "its end")
 
@@ -270,7 +270,7 @@ def test_it_serves_while_all_that_it_has_is_suspended(home, disk, flags):
         try:
             hog.wait_full()
             assert use_for(own, home, drive) > 0
-            assert suspended(home.info["device"])
+            assert dm.suspended(home.info["device"])
         finally:
             hog.end()
         own.device_resume(name=home.info["name"])
@@ -288,7 +288,7 @@ def test_its_guardian_resumes_what_both_live_on(home, disk, flags):
             hog.wait_full()
             assert use_for(own, home, drive) > 0
             home.daemon.process.send_signal(signal.SIGKILL)
-            wait_until(lambda: not suspended(home.info["device"]), "the guardian resumes", 20)
+            wait_until(lambda: not dm.suspended(home.info["device"]), "the guardian resumes", 20)
         finally:
             hog.end()
     home.daemon.process.wait(30)
@@ -344,7 +344,7 @@ def test_a_signal_ends_it_in_time(home):
     began = time.monotonic()
     home.daemon.stop()
     assert time.monotonic() - began < 10
-    assert not suspended(home.info["device"]) and not home.daemon.socket.exists()
+    assert not dm.suspended(home.info["device"]) and not home.daemon.socket.exists()
 
 
 # --- swap ---
@@ -405,7 +405,7 @@ def test_a_device_that_backs_swap_comes_back(plain_daemons, watch, ram_disk, kil
                 own.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=HOUR if killed else 12000)
                 if killed:
                     daemon.process.kill()
-                wait_until(lambda: not suspended(info["device"]), "the device runs", 60)
+                wait_until(lambda: not dm.suspended(info["device"]), "the device runs", 60)
                 took = time.monotonic() - began
                 print(f"suspended for {took:.1f} s with {swap_used() // MIB} MiB of swap in use")
                 assert took < 30

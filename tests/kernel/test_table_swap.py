@@ -34,7 +34,7 @@ def assert_live(client, info, targets, *flags):
     found = client.device_status(name=info["name"])
     assert state(found) == LIVE
     dm.assert_same(found)
-    assert dm.field(info["device"], "suspended") == "Active"
+    assert not dm.suspended(info["device"])
     assert dm.lines("table", info["device"], "--showkeys", *flags) == targets
     assert dm.lines("table", info["device"], "--inactive") == []
 

@@ -12,6 +12,7 @@ import subprocess
 # As in linux/dm-ioctl.h.
 LIST_DEVICES, DEV_CREATE, DEV_REMOVE, DEV_SUSPEND = 2, 3, 4, 6
 TABLE_LOAD, TABLE_CLEAR, TABLE_STATUS, TARGET_MSG = 9, 10, 12, 14
+BUFFER_FULL = 1 << 8
 HEADER = struct.Struct("=3I7IQ128s129s7x")
 
 
@@ -158,7 +159,11 @@ def create_raw(name, uuid=b""):
 
 def listed():
     """{(major, minor): name as bytes} of all devices, quicker than dmsetup tells."""
-    _, payload = ioctl(LIST_DEVICES, room=1 << 20)
+    room = 1 << 14
+    header, payload = ioctl(LIST_DEVICES, room=room)
+    while header[7] & BUFFER_FULL:
+        room *= 8
+        header, payload = ioctl(LIST_DEVICES, room=room)
     found, at = {}, 0
     while True:
         number, following = struct.unpack_from("=QI", payload, at)
@@ -180,6 +185,10 @@ def sysfs(info, *names):
     """An attribute of the device's block device in sysfs, without its newline."""
     path = pathlib.Path("/sys/block", f"dm-{info['device']['minor']}", *names)
     return path.read_text(encoding="utf-8").removesuffix("\n")
+
+
+def suspended(device):
+    return sysfs({"device": device}, "dm", "suspended") == "1"
 
 
 def clean(keep):

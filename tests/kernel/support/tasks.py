@@ -84,10 +84,7 @@ class Task:
         return stat.rpartition(")")[2].split()[0] == "D"
 
     def wait_stuck(self):
-        # A disk's ordinary wait passes; the wait for a resume does not.
-        def lasts():
-            return all(self.is_stuck() or time.sleep(0.01) for _ in range(5))
-        wait_until(lasts, "the process waits for its I/O")
+        wait_stuck([self])
 
     def has_ended(self):
         return bool(select.select([self.reading], [], [], 0)[0])
@@ -99,6 +96,21 @@ class Task:
         os.close(self.reading)
         os.waitpid(self.pid, 0)
         return said
+
+
+def wait_stuck(tasks):
+    """Until each waits for its I/O for good."""
+    def all_are():
+        return all(task.is_stuck() for task in tasks)
+
+    def lasts():
+        # A disk's ordinary wait passes; the wait for a resume does not.
+        for _ in range(5):
+            if not all_are():
+                return False
+            time.sleep(0.01)
+        return True
+    wait_until(lasts, "each process waits for its I/O")
 
 
 class Writer(Task):
