@@ -69,26 +69,41 @@ def available():
     return int(re.search(r"MemAvailable: +(\d+) kB", text)[1]) * 1024
 
 
-class Hog:
-    """A process that takes all memory but `spare` bytes, and touches what it has until it is ended."""
+def swap_used():
+    lines = pathlib.Path("/proc/swaps").read_text(encoding="ascii").splitlines()[1:]
+    return sum(int(each.split()[3]) for each in lines) * 1024
 
-    def __init__(self, spare):
-        size = available() - spare
-        script = (
-            "import ctypes, mmap, os, sys\n"
-            "open('/proc/self/oom_score_adj', 'w').write('1000')\n"
-            f"memory = mmap.mmap(-1, {size})\n"
-            "pages = range(0, len(memory), 4096)\n"
-            "for at in pages: memory[at] = 1\n"
-            "print(flush=True)\n"
-            # Files that are read push out what of files is in memory and not locked.
-            "while True:\n"
-            "    for folder, _, names in os.walk('/usr/lib'):\n"
-            "        for name in names:\n"
-            "            try: open(os.path.join(folder, name), 'rb').read()\n"
-            "            except OSError: pass\n"
-            "    for at in pages: memory[at] = 2\n")
-        self.process = subprocess.Popen(["/usr/bin/python3", "-c", script], stdout=subprocess.PIPE)
+
+# Memory is taken and touched again and again. Files that are read push out what of files is in memory and not locked.
+HOG = """
+import mmap, os, sys
+size, swap = map(int, sys.argv[1:])
+open("/proc/self/oom_score_adj", "w").write("1000")
+def swapped():
+    return sum(int(line.split()[3]) for line in open("/proc/swaps").read().splitlines()[1:]) * 1024
+memory = mmap.mmap(-1, size)
+pages = range(0, size, 4096)
+for page, at in enumerate(pages):
+    memory[at] = 1
+    if swap and page % 256 == 255 and swapped() >= swap:
+        pages = pages[:page]
+        break
+print(flush=True)
+while True:
+    for folder, _, names in os.walk("/usr/lib"):
+        for name in names:
+            try: open(os.path.join(folder, name), "rb").read()
+            except OSError: pass
+    for at in pages: memory[at] = 2
+"""
+
+
+class Hog:
+    """A process that takes all memory but `spare` bytes, or as much as it needs to have `swap` bytes in swap."""
+
+    def __init__(self, spare=0, swap=0):
+        size = available() + 4 * swap - spare
+        self.process = subprocess.Popen(["/usr/bin/python3", "-c", HOG, str(size), str(swap)], stdout=subprocess.PIPE)
 
     def wait_full(self, timeout=120):
         end = Task(lambda: self.process.stdout.readline() and None)
@@ -266,7 +281,7 @@ def test_it_serves_while_all_that_it_has_is_suspended(home, disk, flags):
         assert memory["missing"] == [] and memory["locked_bytes"] > 4 * MIB
         use(own, home.daemon, drive)
         home.suspend(own, flags)
-        hog = Hog(96 * MIB)
+        hog = Hog(spare=96 * MIB)
         try:
             hog.wait_full()
             assert use_for(own, home, drive) > 0
@@ -283,7 +298,7 @@ def test_its_guardian_resumes_what_both_live_on(home, disk, flags):
     drive = disk()
     with home.daemon.client() as own:
         home.suspend(own, flags)
-        hog = Hog(96 * MIB)
+        hog = Hog(spare=96 * MIB)
         try:
             hog.wait_full()
             assert use_for(own, home, drive) > 0
@@ -381,11 +396,6 @@ def staying_in_memory():
         libc.prctl(PR_SET_IO_FLUSHER, 0, 0, 0, 0)
 
 
-def swap_used():
-    lines = pathlib.Path("/proc/swaps").read_text(encoding="ascii").splitlines()[1:]
-    return sum(int(each.split()[3]) for each in lines) * 1024
-
-
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_device_that_backs_swap_comes_back(plain_daemons, watch, ram_disk, killed):  # pylint: disable=unused-argument
     path, sectors = ram_disk
@@ -396,11 +406,11 @@ def test_a_device_that_backs_swap_comes_back(plain_daemons, watch, ram_disk, kil
         own.table_load(name=info["name"], targets=[line(0, sectors, "linear", f"{path} 0")])
         info = own.device_resume(name=info["name"])
         with swap_on(info), staying_in_memory():
-            hog = Hog(-64 * MIB)
+            hog = Hog(swap=48 * MIB)
             try:
                 # Full first: while it still grows, the kernel would have to kill somebody.
                 hog.wait_full()
-                assert swap_used() > 16 * MIB
+                assert swap_used() >= 32 * MIB
                 began = time.monotonic()
                 own.device_suspend(name=info["name"], flags=SUSPEND, resume_after_ms=HOUR if killed else 12000)
                 if killed:
