@@ -16,7 +16,7 @@ from dmrpc import RpcError, is_sanitized
 from listener import Listener
 from tasks import wait_until
 from test_events import resume
-from test_leases import SUSPEND, Served, alive, client, served  # two of them are fixtures
+from test_leases import SUSPEND, Served, alive, client, served  # noqa: F401: two of them are fixtures
 
 # pylint: disable=redefined-outer-name
 

@@ -21,7 +21,7 @@ from calls import LIVE, SUSPENDED, line, linear, on, state
 from dmrpc import Client, Daemon
 from tasks import Task, wait_until
 from test_blocking import is_in_ioctl
-from test_leases import SUSPEND, Waiting, alive, client, mounted, served  # two of them are fixtures
+from test_leases import SUSPEND, Waiting, alive, client, mounted, served  # noqa: F401: two of them are fixtures
 
 # pylint: disable=redefined-outer-name
 

@@ -8,8 +8,6 @@ import socket
 
 import pytest
 
-import dmrpc
-
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 NAMES = sorted(str(path.relative_to(DATA).with_suffix("")) for path in DATA.glob("*/*.in"))
 MANY = 300  # a longer case is not cut at every byte, but at about this many places
