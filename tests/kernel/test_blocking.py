@@ -12,7 +12,7 @@ import time
 import dm
 import pytest
 from calls import INACTIVE, LIVE, SUSPENDED, Many, fails, line, linear, on, state
-from dmrpc import Client, RpcError
+from dmrpc import BUSY_MS, Client, RpcError
 from listener import Listener
 from tasks import Task, opened, pattern, wait_stuck, wait_until, write
 
@@ -139,7 +139,7 @@ def test_a_suspend_that_drains_for_too_long_is_undone(stuck, client):
     client.call_cancel(call=call["call"])
     failure = stuck.connection.take()[1]
     assert failure.name == "cancelled"
-    data = fails(lambda: client.device_suspend(name=stuck.upper["name"], flags=["DM_SUSPEND"], timeout_ms=300),
+    data = fails(lambda: client.device_suspend(name=stuck.upper["name"], flags=["DM_SUSPEND"], timeout_ms=BUSY_MS),
                  "timed_out", errno_name="EINTR", ioctl="DM_DEV_SUSPEND", name=stuck.upper["name"])
     assert data["state"].startswith("running; a live table")
     assert not still_runs(client)
@@ -174,7 +174,7 @@ def test_a_freeze_goes_on_and_what_comes_of_it_is_undone(client, daemon, listene
         client.table_load(name=upper["name"], targets=[on(lower, 65536)])  # which nothing may make live
         dm.dmsetup("suspend", lower["name"])
         listener.events_subscribe(name=upper["name"], kinds=["call_ended"])
-        data = fails(lambda: client.device_suspend(name=upper["name"], flags=["DM_SUSPEND"], timeout_ms=300),
+        data = fails(lambda: client.device_suspend(name=upper["name"], flags=["DM_SUSPEND"], timeout_ms=BUSY_MS),
                      "timed_out", state="still running")
         (call,) = still_runs(client)
         assert call["call"] == data["call"] and call["given_up"] and call["name"] == upper["name"]
@@ -318,7 +318,7 @@ def test_a_resume_that_drains_for_too_long_is_undone(daemon, client, devices, di
     writer = Task(lambda: write(upper["path"], 1, pattern(1)))
     writer.wait_stuck()
     client.table_load(name=upper["name"], targets=[on(lower, 1024)])
-    fails(lambda: client.device_resume(name=upper["name"], timeout_ms=300), "timed_out", errno_name="EINTR",
+    fails(lambda: client.device_resume(name=upper["name"], timeout_ms=BUSY_MS), "timed_out", errno_name="EINTR",
           ioctl="DM_DEV_SUSPEND")
     assert state(client.device_status(name=upper["name"])) == LIVE | INACTIVE
     with daemon.client() as waiter:

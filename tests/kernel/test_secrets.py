@@ -14,7 +14,7 @@ import dm
 import keysearch
 import pytest
 from calls import fails, line
-from dmrpc import TIMEOUT, RpcError
+from dmrpc import BUSY_MS, TIMEOUT, RpcError
 from forbid import PR_SET_DUMPABLE, forbid
 from keysearch import ask, find_copies, find_left, find_parts
 from tasks import Task, read, wait_until, write
@@ -168,7 +168,7 @@ def test_nothing_is_left_of_a_swap_that_was_interrupted(searched, client, device
     with searched.daemon.client() as other:
         with pytest.raises(RpcError) as caught:
             new = f"aes-xts-plain64 {searched.key()} 0 {below} 0"
-            other.table_swap(name=upper["name"], targets=[line(0, SECTORS, "crypt", new)], timeout_ms=300)
+            other.table_swap(name=upper["name"], targets=[line(0, SECTORS, "crypt", new)], timeout_ms=BUSY_MS)
     assert caught.value.name == "timed_out"
     dm.dmsetup("resume", lower["name"])
     assert writer.end() == ""

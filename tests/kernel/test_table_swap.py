@@ -8,7 +8,7 @@ import subprocess
 import dm
 import pytest
 from calls import INACTIVE, LIVE, SUSPENDED, fails, line, linear, on, state
-from dmrpc import RpcError
+from dmrpc import BUSY_MS, RpcError
 from tasks import Task, Writer, opened, pattern, read, wait_until, write
 from test_blocking import is_in_ioctl
 from test_suspend import append, mounted
@@ -362,7 +362,7 @@ def test_a_swap_that_waits_for_stuck_io_is_undone(daemon, client, other, devices
     dm.dmsetup("suspend", lower["name"])
     writer = Task(lambda: write(upper["path"], 1, pattern(4)))
     writer.wait_stuck()
-    data = refused(client, upper, [line(0, 8, "zero")], "timed_out", timeout_ms=500, errno_name="EINTR")
+    data = refused(client, upper, [line(0, 8, "zero")], "timed_out", timeout_ms=BUSY_MS, errno_name="EINTR")
     assert data["state"] == RUNS
     assert_live(client, upper, [on(lower, SECTORS)])
 

@@ -192,7 +192,7 @@ def test_who_leaves_before_the_reply(daemon, client):
 def test_a_call_that_is_given_up_and_its_end(daemon, client):
     make(client)
     client.simulate_stall(**DEVICE, freeze=True)
-    error = fails(client, "device_suspend", **DEVICE, flags=["DM_SUSPEND"], timeout_ms=50)
+    error = fails(client, "device_suspend", **DEVICE, flags=["DM_SUSPEND"], timeout_ms=dmrpc.BUSY_MS)
     (record,) = daemon.audited(method="device_suspend")
     assert record["outcome"] == "given_up" and record["error"] == "timed_out" and record["state"] == "still running"
     client.simulate_stall(**DEVICE)
@@ -204,7 +204,7 @@ def test_a_call_that_is_given_up_and_its_end(daemon, client):
 
 def test_a_call_that_is_given_up_and_carried_out(daemon, client):
     client.simulate_fault_add(ioctl="DM_DEV_CREATE", held=True)
-    error = fails(client, "device_create", name="late", timeout_ms=50)
+    error = fails(client, "device_create", name="late", timeout_ms=dmrpc.BUSY_MS)
     client.simulate_fault_remove(fault=1)
     (record,) = daemon.audited(kind="call_ended")
     assert record["outcome"] == "ok" and record["call"] == error.data["call"] and record["name"] == "late"
@@ -214,7 +214,7 @@ def test_a_name_is_no_line_of_the_log(daemon, client):
     """Lines of the log and records may be read from one stream: a name ends no line of it, and begins none."""
     name = 'd\n{"audit":1,"kind":"call","outcome":"ok"}\n\x1b[2J'
     client.simulate_fault_add(ioctl="DM_DEV_CREATE", held=True)
-    fails(client, "device_create", name=name, timeout_ms=50)
+    fails(client, "device_create", name=name, timeout_ms=dmrpc.BUSY_MS)
     client.simulate_fault_remove(fault=1)
     assert daemon.said("which had been given up, has ended")
     assert daemon.audited(kind="call_ended")[0]["name"] == name

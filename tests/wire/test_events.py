@@ -12,7 +12,7 @@ import time
 import pytest
 
 import dmrpc
-from dmrpc import RpcError
+from dmrpc import BUSY_MS, RpcError
 from listener import Listener, check, drain, judge
 
 ZERO = [{"start": 0, "length": 8, "type": "zero", "params": ""}]
@@ -163,7 +163,7 @@ def test_the_end_of_a_call_that_was_given_up(client, listener):
     listener.events_subscribe(uuid="U-*", kinds=["call_ended"])
     client.simulate_stall(name="a", freeze=True)
     with pytest.raises(RpcError) as caught:
-        client.device_suspend(uuid="U-A", flags=["DM_SUSPEND"], timeout_ms=50)
+        client.device_suspend(uuid="U-A", flags=["DM_SUSPEND"], timeout_ms=BUSY_MS)
     assert caught.value.data["state"] == "still running"
     assert listener.is_silent()
     client.simulate_stall(name="a")
@@ -175,7 +175,7 @@ def test_the_end_of_a_call_that_was_given_up(client, listener):
     # A read, which is about what it was asked for; it is carried out.
     fault = client.simulate_fault_add(ioctl="DM_TABLE_STATUS", held=True)["fault"]
     with pytest.raises(RpcError) as caught:
-        client.table_status(uuid="U-A", timeout_ms=50)
+        client.table_status(uuid="U-A", timeout_ms=BUSY_MS)
     client.simulate_fault_remove(fault=fault)
     event = listener.next()
     assert {"call": caught.value.data["call"], "method": "table_status", "uuid": "U-A"}.items() <= event.items()

@@ -15,7 +15,7 @@ import pytest
 
 import dmrpc
 import keysearch
-from dmrpc import RpcError
+from dmrpc import BUSY_MS, RpcError
 from keysearch import HTTP, RAW, ask, find_copies, find_left
 
 TABLE = ["DM_STATUS_TABLE", "DM_QUERY_INACTIVE_TABLE"]
@@ -127,7 +127,7 @@ def test_no_copy_is_left_of_a_call_that_was_interrupted(daemon, client):
     held = client.simulate_fault_add(ioctl="DM_TABLE_LOAD", name="c", held=True, calls=1)["fault"]
     with daemon.client() as other:
         with pytest.raises(RpcError) as caught:
-            other.table_load(name="c", targets=[crypt(key)], timeout_ms=20)
+            other.table_load(name="c", targets=[crypt(key)], timeout_ms=BUSY_MS)
         assert caught.value.name == "timed_out" and key not in str(caught.value)
     client.simulate_fault_remove(fault=held)
     assert_gone(daemon, key)

@@ -379,7 +379,7 @@ def test_no_copy_of_an_old_or_a_new_key_is_left(daemon, client, bad):
 @pytest.mark.usefixtures("old")
 def test_a_swap_that_drains_for_too_long_is_undone(daemon, client):
     client.simulate_stall(name="d", drain=True)
-    error = fails("timed_out", swap(client, NEW, timeout_ms=100), state=RUNS)
+    error = fails("timed_out", swap(client, NEW, timeout_ms=dmrpc.BUSY_MS), state=RUNS)
     assert error.data["errno_name"] == "EINTR"
     client.simulate_stall(name="d")
     assert flags_of(client) == LIVE and client.device_status(name="d")["target_count"] == 1
@@ -389,7 +389,7 @@ def test_a_swap_that_drains_for_too_long_is_undone(daemon, client):
 def test_a_swap_whose_time_runs_out_while_it_loads_is_not_begun(daemon, client, old):
     with daemon.client() as other:
         held = other.simulate_fault_add(ioctl="DM_TABLE_LOAD", name="d", held=True, calls=1)["fault"]
-        fails("timed_out", swap(client, NEW, timeout_ms=50), state="still running")
+        fails("timed_out", swap(client, NEW, timeout_ms=dmrpc.BUSY_MS), state="still running")
         assert [call["method"] for call in other.calls_list()["calls"]] == ["table_swap"]
         other.simulate_fault_remove(fault=held)
         assert client.table_clear(name="d")["flags"] == ["DM_ACTIVE_PRESENT"]  # after it

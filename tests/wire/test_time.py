@@ -6,6 +6,7 @@ import time
 import pytest
 
 import dmrpc
+from dmrpc import BUSY_MS
 
 TABLE = [{"start": 0, "length": 8, "type": "zero", "params": ""}]
 
@@ -51,12 +52,12 @@ def test_a_suspend_that_drains_is_undone(client):
     client.simulate_stall(name="a", drain=True)
     began = time.monotonic()
     with pytest.raises(dmrpc.RpcError) as caught:
-        client.device_suspend(name="a", flags=["DM_SUSPEND"], timeout_ms=300)
-    assert 0.25 < time.monotonic() - began < 5
+        client.device_suspend(name="a", flags=["DM_SUSPEND"], timeout_ms=BUSY_MS)
+    assert BUSY_MS / 1000 - 0.05 < time.monotonic() - began < 5
     assert caught.value.name == "timed_out"
     assert caught.value.data["errno_name"] == "EINTR" and caught.value.data["ioctl"] == "DM_DEV_SUSPEND"
     assert caught.value.data["state"] == "running; a live table, no inactive one"
-    assert "300 ms" in caught.value.message
+    assert f"{BUSY_MS} ms" in caught.value.message
     assert not suspended(client)
     client.simulate_stall(name="a")
     client.device_suspend(name="a", flags=["DM_SUSPEND"], timeout_ms=10000)
@@ -70,11 +71,11 @@ def test_a_freeze_is_given_up_and_undone_at_its_end(client, other, daemon):
     make(client, "b")
     client.simulate_stall(name="a", freeze=True)
     with pytest.raises(dmrpc.RpcError) as caught:
-        client.device_suspend(name="a", flags=["DM_SUSPEND"], timeout_ms=100)
+        client.device_suspend(name="a", flags=["DM_SUSPEND"], timeout_ms=BUSY_MS)
     assert caught.value.name == "timed_out" and caught.value.data["state"] == "still running"
     (call,) = running(client, "device_suspend")
     assert call["call"] == caught.value.data["call"]
-    assert call["given_up"] and call["name"] == "a" and call["stage"] == "worker" and call["timeout_ms"] == 100
+    assert call["given_up"] and call["name"] == "a" and call["stage"] == "worker" and call["timeout_ms"] == BUSY_MS
     # The connection goes on, other devices do, and this one's next change waits.
     assert client.device_suspend(name="b", flags=["DM_SUSPEND"], timeout_ms=5000)
     client.device_resume(name="b")
@@ -93,7 +94,7 @@ def test_what_is_undone_makes_no_table_live(client, other, daemon):
     client.table_load(name="a", targets=[TABLE[0] | {"length": 16}])
     client.simulate_stall(name="a", freeze=True)
     with pytest.raises(dmrpc.RpcError) as caught:
-        client.device_suspend(name="a", flags=["DM_SUSPEND"], timeout_ms=100)
+        client.device_suspend(name="a", flags=["DM_SUSPEND"], timeout_ms=BUSY_MS)
     assert caught.value.name == "timed_out" and caught.value.data["state"] == "still running"
     # Nor has a signal any say in it, which comes again and again: it is meant for the suspend.
     other.simulate_fault_add(ioctl="DM_DEV_SUSPEND", name="a", errno=4, calls=3)
@@ -107,7 +108,7 @@ def test_what_is_undone_makes_no_table_live(client, other, daemon):
 def test_what_cannot_be_interrupted_is_carried_out(client, other, daemon):
     client.simulate_fault_add(ioctl="DM_DEV_CREATE", held=True)
     with pytest.raises(dmrpc.RpcError) as caught:
-        client.device_create(name="a", timeout_ms=50)
+        client.device_create(name="a", timeout_ms=BUSY_MS)
     assert caught.value.name == "timed_out" and caught.value.data["state"] == "still running"
     assert other.list_devices()["devices"] == []
     other.simulate_fault_remove(fault=1)
@@ -144,7 +145,8 @@ def test_in_time(client):
 def test_in_a_batch_the_others_go_on(client):
     make(client)
     client.simulate_fault_add(ioctl="DM_TABLE_CLEAR", held=True)
-    batch = [client.request("table_clear", {"name": "a", "timeout_ms": 50}, 1), client.request("version", None, 2)]
+    clear = client.request("table_clear", {"name": "a", "timeout_ms": BUSY_MS}, 1)
+    batch = [clear, client.request("version", None, 2)]
     client.send(dmrpc.json.dumps(batch))
     first, second = dmrpc.json.loads(client.read_line())
     assert first["id"] == 1 and first["error"]["data"]["error"] == "timed_out"
@@ -155,7 +157,7 @@ def test_in_a_batch_the_others_go_on(client):
 
 def test_a_notification_that_takes_too_long(client):
     client.simulate_fault_add(ioctl="DM_DEV_CREATE", held=True)
-    client.send('{"jsonrpc":"2.0","method":"device_create","params":{"name":"a","timeout_ms":50}}')
+    client.send('{"jsonrpc":"2.0","method":"device_create","params":{"name":"a","timeout_ms":%d}}' % BUSY_MS)
     assert client.version()
     assert running(client, "device_create")[0]["given_up"]
     client.simulate_fault_remove(fault=1)
@@ -165,7 +167,7 @@ def test_a_notification_that_takes_too_long(client):
 def test_the_client_leaves_before_the_end(client, daemon):
     client.simulate_fault_add(ioctl="DM_DEV_CREATE", held=True)
     with daemon.client() as gone:
-        gone.start("device_create", name="a", timeout_ms=200)
+        gone.start("device_create", name="a", timeout_ms=BUSY_MS)
         wait_running(client, "device_create")
     wait_until(lambda: running(client, "device_create")[0]["given_up"])
     client.simulate_fault_remove(fault=1)
@@ -283,8 +285,8 @@ def test_a_lease_that_is_over_ends_its_suspend_that_drains(client, other):
     client.simulate_stall(name="a", drain=True)
     began = time.monotonic()
     with pytest.raises(dmrpc.RpcError) as caught:
-        client.device_suspend(name="a", flags=["DM_SUSPEND"], resume_after_ms=300)
-    assert 0.25 < time.monotonic() - began < 5
+        client.device_suspend(name="a", flags=["DM_SUSPEND"], resume_after_ms=BUSY_MS)
+    assert BUSY_MS / 1000 - 0.05 < time.monotonic() - began < 5
     assert caught.value.name == "cancelled" and "its lease was over" in caught.value.message
     assert caught.value.data["state"].startswith("running")
     assert not suspended(other)

@@ -159,11 +159,11 @@ def create_raw(name, uuid=b""):
 
 def listed():
     """{(major, minor): name as bytes} of all devices, quicker than dmsetup tells."""
-    room = 1 << 14
-    header, payload = ioctl(LIST_DEVICES, room=room)
-    while header[7] & BUFFER_FULL:
+    room, flags = 1 << 11, BUFFER_FULL
+    while flags & BUFFER_FULL:
         room *= 8
         header, payload = ioctl(LIST_DEVICES, room=room)
+        flags = header[7]
     found, at = {}, 0
     while True:
         number, following = struct.unpack_from("=QI", payload, at)

@@ -100,13 +100,10 @@ class Task:
 
 def wait_stuck(tasks):
     """Until each waits for its I/O for good."""
-    def all_are():
-        return all(task.is_stuck() for task in tasks)
-
     def lasts():
         # A disk's ordinary wait passes; the wait for a resume does not.
         for _ in range(5):
-            if not all_are():
+            if not all(task.is_stuck() for task in tasks):
                 return False
             time.sleep(0.01)
         return True
