@@ -15,7 +15,8 @@
 /* A thread that a signal can free is free by then; in between nobody waits longer than asked. */
 static const ev_tstamp NUDGE = 0.01, GRACE = 0.25, NUDGE_LATER = 0.1;
 
-/* What is left of a wait's time may be nothing, and its answer is still to be made. */
+/* What is left of the time of a wait, or of what is tried again, may be nothing, and its answer is
+ * still to be made. */
 static const ev_tstamp TO_ANSWER = 1.;
 
 static struct ev_loop *loop_of(const struct call *call)
@@ -192,15 +193,27 @@ static bool take_back(struct call *call, enum error_id why, uint64_t by)
     return true;
 }
 
+/*
+ * A call that is tried again, and whose time is over before its last try has run. That one may
+ * still run if it does so soon: it finds out who holds the device.
+ */
+static bool has_last_try(const struct call *call, enum error_id why)
+{
+    return why == ERROR_TIMED_OUT && call->paused &&
+           (call->life.stage == CALL_WORKER || call->life.stage == CALL_PAUSED);
+}
+
 static void on_nudge(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     struct call *call = watcher->data;
     struct call_life *life = &call->life;
+    enum error_id why = (enum error_id)atomic_load(&life->why);
+    ev_tstamp grace = has_last_try(call, why) ? TO_ANSWER : GRACE;
 
     (void)events;
     workers_interrupt(call->dispatcher->workers, &call->job);
-    if (!life->given_up && ev_now(loop) - life->since >= GRACE &&
-        !take_back(call, (enum error_id)atomic_load(&life->why), atomic_load(&life->by))) {
+    if (!life->given_up && ev_now(loop) - life->since >= grace &&
+        !take_back(call, why, atomic_load(&life->by))) {
         give_up(call);
     }
 }
@@ -238,21 +251,17 @@ void calls_explain_tries(struct call *call, enum error_id why, uint64_t by)
     failure->data.state = failure->state;
 }
 
-/*
- * The last try, in line when its time is over, may still run if that is soon: it is the one that
- * finds out who holds the device.
- */
-static bool is_last_try(const struct call *call, enum error_id why)
-{
-    return why == ERROR_TIMED_OUT && call->paused && call->life.stage == CALL_WORKER;
-}
-
 enum calls_stopped calls_stop(struct call *call, enum error_id why, uint64_t by)
 {
-    if (!is_last_try(call, why) && take_back(call, why, by)) {
+    bool last = has_last_try(call, why);
+
+    if (!last && take_back(call, why, by)) {
         return CALLS_ENDED;
     }
     calls_interrupt(call, why, by);
+    if (last && call->life.stage == CALL_PAUSED) {
+        dispatch_try_now(call);
+    }
     return CALLS_INTERRUPTED;
 }
 

@@ -256,14 +256,18 @@ static void complete_later(struct call *call)
 
 static void submit(struct call *call);
 
-static void on_again(struct ev_loop *loop, ev_timer *watcher, int events)
+void dispatch_try_now(struct call *call)
 {
-    struct call *call = watcher->data;
-
-    (void)loop;
-    (void)events;
+    ev_timer_stop(call->dispatcher->loop, &call->again);
     call->again_ms = 0;
     submit(call);
+}
+
+static void on_again(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    dispatch_try_now(watcher->data);
 }
 
 /*

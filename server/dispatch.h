@@ -77,6 +77,9 @@ void dispatch_end(struct call *call);
 /* Takes back a call that has not begun, for dispatch_end. False: it runs. */
 bool dispatch_withdraw(struct call *call);
 
+/* Has a call that is paused tried again at once. */
+void dispatch_try_now(struct call *call);
+
 /*
  * Answers for a call that runs on, with `failure`: call->done is called, and then it is
  * nobody's, and frees itself at its end. False: it ends just now, by itself.

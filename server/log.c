@@ -51,6 +51,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* something has come or gone, or it is time to go */
     bool started, closing;
+    bool left;  /* by a stop while it was stuck: the thread is nobody's */
     bool waits; /* the thread has nothing to do: who has something wakes it */
     pthread_t thread;
     struct log_writer writer;
@@ -328,7 +329,7 @@ int log_start(const struct log_writer *writer)
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&logger.changed, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
-    logger.closing = logger.waits = false;
+    logger.closing = logger.waits = logger.left = false;
     logger.first = logger.count = 0;
     logger.held = logger.missed = logger.dropped = (struct counts){0};
     logger.started = true;
@@ -355,7 +356,12 @@ void log_stop(void)
     while (logger.started && pthread_cond_timedwait(&logger.changed, &logger.lock, &until) == 0) {
     }
     bool stuck = logger.started;
+    bool was_left = logger.left;
+    logger.left = stuck;
     pthread_mutex_unlock(&logger.lock);
+    if (was_left) {
+        return; /* by an earlier stop: the thread is nobody's */
+    }
     if (stuck) {
         (void)pthread_detach(logger.thread);
     } else if (was_started) {

@@ -477,6 +477,7 @@ static void test_time_ends_before_the_last_try(void **state)
     rig_until_held(&rig, held, WORKERS);
     rig_until(&rig, is_in_line, &asked.call);
     unsigned int tries = asked.call.tries;
+    asked.call.life.came -= UINT64_C(60000000000);
     assert_int_equal(calls_stop(&asked.call, ERROR_TIMED_OUT, 0), CALLS_INTERRUPTED);
     rig_release(&rig, held);
     wait_for_workers(&rig);
@@ -489,6 +490,31 @@ static void test_time_ends_before_the_last_try(void **state)
         ask_wait(&rig, &others[i]);
         ask_done(&others[i]);
     }
+    ask_done(&asked);
+    rig_done(&rig);
+}
+
+/* Its time ends between two tries, as when the loop was late: it is tried at once, for the last
+ * time. */
+static void test_time_ends_between_two_tries(void **state)
+{
+    struct rig rig;
+    struct asked asked;
+
+    (void)state;
+    rig_init(&rig);
+    rig_device(&rig, "x", NULL);
+    rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 0);
+    assert_false(
+        ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+    rig_until(&rig, is_paused, &asked.call);
+    unsigned int tries = asked.call.tries;
+    asked.call.life.came -= UINT64_C(60000000000);
+    assert_int_equal(calls_stop(&asked.call, ERROR_TIMED_OUT, 0), CALLS_INTERRUPTED);
+    ask_wait(&rig, &asked);
+    assert_error(asked.reply, 3, "device_busy");
+    assert_int_equal(asked.call.tries, tries + 1);
+    assert_non_null(rig_string(asked.reply, "error/data/hint"));
     ask_done(&asked);
     rig_done(&rig);
 }
@@ -910,6 +936,7 @@ int main(void)
         cmocka_unit_test(test_tries),
         cmocka_unit_test(test_ended_after_a_try),
         cmocka_unit_test(test_time_ends_before_the_last_try),
+        cmocka_unit_test(test_time_ends_between_two_tries),
         cmocka_unit_test(test_no_thread),
         cmocka_unit_test(test_one_device_in_order),
         cmocka_unit_test(test_one_device_by_all_names),
