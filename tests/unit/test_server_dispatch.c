@@ -392,6 +392,16 @@ static bool is_paused(void *what)
     return call->life.stage == CALL_PAUSED;
 }
 
+/* A remove of a device that is busy for so many tries (0: for all), which is tried again. */
+static void begin_remove(struct rig *rig, struct asked *asked, uint32_t busy)
+{
+    rig_init(rig);
+    rig_device(rig, "x", NULL);
+    rig_fault(rig, DMI_DEV_REMOVE, EBUSY, busy);
+    assert_false(
+        ask(rig, asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+}
+
 /* However often it is tried: one result, zeroed. */
 static void test_tries(void **state)
 {
@@ -399,11 +409,7 @@ static void test_tries(void **state)
     struct asked asked;
 
     (void)state;
-    rig_init(&rig);
-    rig_device(&rig, "x", NULL);
-    rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 3);
-    assert_false(
-        ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+    begin_remove(&rig, &asked, 3);
     rig_until(&rig, is_paused, &asked.call);
     const void *result = asked.call.result;
     ask_wait(&rig, &asked);
@@ -431,11 +437,7 @@ static void test_ended_after_a_try(void **state)
     struct asked asked;
 
     (void)state;
-    rig_init(&rig);
-    rig_device(&rig, "x", NULL);
-    rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 1);
-    assert_false(
-        ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+    begin_remove(&rig, &asked, 1);
     wait_for_workers(&rig);
     assert_int_equal(calls_stop(&asked.call, ERROR_CANCELLED, 5), CALLS_INTERRUPTED);
     ask_wait(&rig, &asked);
@@ -462,11 +464,7 @@ static void test_time_ends_before_the_last_try(void **state)
     char params[] = "{\"name\":\"0\"}";
 
     (void)state;
-    rig_init(&rig);
-    rig_device(&rig, "x", NULL);
-    rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 0);
-    assert_false(
-        ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+    begin_remove(&rig, &asked, 0);
     rig_until(&rig, is_paused, &asked.call);
     uint64_t held = rig_hold(&rig, DMI_TABLE_CLEAR, "");
     for (int i = 0; i < WORKERS; i++) {
@@ -502,11 +500,7 @@ static void test_time_ends_between_two_tries(void **state)
     struct asked asked;
 
     (void)state;
-    rig_init(&rig);
-    rig_device(&rig, "x", NULL);
-    rig_fault(&rig, DMI_DEV_REMOVE, EBUSY, 0);
-    assert_false(
-        ask(&rig, &asked, "device_remove", "{\"name\":\"x\",\"retry\":true,\"timeout_ms\":60000}"));
+    begin_remove(&rig, &asked, 0);
     rig_until(&rig, is_paused, &asked.call);
     unsigned int tries = asked.call.tries;
     asked.call.life.came -= UINT64_C(60000000000);
